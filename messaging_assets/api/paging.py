@@ -1,0 +1,269 @@
+"""Anchored paging: which offset to ask for next, and which rows of a page are new.
+
+A pure state machine without I/O: it is told what each page held and says what to ask for. It does not
+fetch (see `sweep` and `paginator`), and it does not judge whether the rows are all there (see `proof`).
+
+The rule: ask for each next page at the position of the last row already held. That row, the anchor, must
+come back; a page is one snapshot of the server, so nothing is missing between the anchor and the rows
+behind it. Rows that were deleted before the anchor move it towards the head, and the page holds no known
+row: step back until one does. Rows that were inserted before it move it towards the tail, and the page
+holds nothing but known rows: step forward. Steps double while they fail. By induction every row that
+lived all along, and kept its place among the others, is delivered, whatever the size of the pages.
+
+Plain stepping by the limit misses a row as soon as another one is deleted before it, and loses half of
+the list where the server returns half of the limit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from messaging_assets.api.errors import PagingError
+
+# Steps in a row that find nothing new. They double, so that 40 of them pass any list; a list that is
+# still not caught up with then changes faster than it is read.
+MAX_STEPS_WITHOUT_PROGRESS = 40
+# As many identical pages at different offsets in a row mean that the server ignores the offset: an
+# insertion of just as many rows as the offset moved would have to happen each time.
+MAX_IDENTICAL_PAGES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one page contributed.
+
+    Attributes:
+        accepted: Whether the rows of the page may be taken: it holds a known row, or is the list's head.
+        finished: Whether the list is read to its end.
+    """
+
+    accepted: bool
+    finished: bool
+
+
+class AnchoredPaging:
+    """The position in a list that is read by limit and offset.
+
+    Args:
+        limit: The number of rows to ask for. Two at least, since one row of each page is the anchor.
+        is_known: Says of a key whether its row was delivered in this pass.
+        start: The offset of the first page.
+        maximum_offset: Where to stop reading although the list goes on (dlt's `maximum_offset`).
+
+    Attributes:
+        next_offset: The offset to ask for, None when the list is read to its end.
+        page_size: The largest page seen: what the server really returns, whatever was asked for.
+        drift_repaired: How often rows moved while they were read, and the reading was mended.
+        unanchored: Whether pages had to be taken that no known row ties to the ones before, so that
+            paging alone proves nothing.
+
+    Example:
+        >>> rows = list("abcde")
+        >>> seen: set[str] = set()
+        >>> paging = AnchoredPaging(3, seen.__contains__)
+        >>> while paging.next_offset is not None:
+        ...     page = rows[paging.next_offset : paging.next_offset + 3]
+        ...     if paging.receive(paging.next_offset, page, total=None).accepted:
+        ...         seen.update(page)
+        >>> "".join(sorted(seen))
+        'abcde'
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        is_known: Callable[[object], bool],
+        *,
+        start: int = 0,
+        maximum_offset: int | None = None,
+    ) -> None:
+        self.limit = max(2, limit)
+        self.next_offset: int | None = start
+        self.page_size = 0
+        self.drift_repaired = 0
+        self.unanchored = False
+        self._is_known = is_known
+        self._start = start
+        self.maximum_offset = maximum_offset
+        self._holds_keys = False
+        self._first_keys: tuple[object, ...] = ()
+        self._identical_pages = 0
+        self._steps = 0
+        self._steps_back = 0
+        self._steps_forward = 0
+        # The last page that held nothing but known rows, and the nearest one behind it that held none.
+        self._known_page: tuple[int, int] | None = None
+        self._unknown_offset: int | None = None
+        self._adjacent_offset: int | None = None
+        self._confirming_end = False
+
+    def overlaps(self, keys: Sequence[object]) -> bool:
+        """Whether a page with these keys can be taken as it is: it holds a row already delivered."""
+        return any(key is not None and self._is_known(key) for key in keys)
+
+    def receive(
+        self, offset: int, keys: Sequence[object], *, total: int | None, has_more: bool | None = None
+    ) -> Step:
+        """Takes note of a page and sets `next_offset` (None at the end of the list).
+
+        Args:
+            offset: Where the page was asked for.
+            keys: The keys of its rows in order, None for a row without a key.
+            total: The length of the list that the server reported with the page, where it did.
+            has_more: Whether the server said that the list goes on, where it did.
+
+        Returns:
+            Whether to take the page's rows. The caller has to make their keys known before the next call.
+
+        Raises:
+            PagingError: The server ignores the offset, or the list changes faster than it is read.
+        """
+        self._refuse_identical_pages(offset, keys)
+        self.page_size = max(self.page_size, len(keys))
+        # A server that returns one row a page leaves no room for an anchor.
+        self.unanchored = self.unanchored or (self.page_size == 1 and offset != self._start)
+        known = [i for i, key in enumerate(keys) if key is not None and self._is_known(key)]
+        keyed = [i for i, key in enumerate(keys) if key is not None]
+        if not known and not self._may_start_here(offset, keys):
+            return self._without_known_row(offset, empty=not keys)
+        if not keys:
+            return self._finish(accepted=True)
+        if not keyed:
+            # Not one row of the page can be an anchor; what stands behind it cannot be tied to it.
+            self.unanchored = True
+            return self._accept(offset, len(keys), offset + len(keys), total, has_more)
+        self._holds_keys = True
+        if known and known[-1] == keyed[-1]:
+            return self._wholly_known(offset, len(keys), total, has_more)
+        return self._accept(offset, len(keys), offset + keyed[-1], total, has_more)
+
+    def _may_start_here(self, offset: int, keys: Sequence[object]) -> bool:
+        """Whether a page without a known row can be taken: nothing can stand unread before it."""
+        if offset == self._start:
+            return True
+        if keys and offset == self._adjacent_offset:
+            self.unanchored = True
+            return True
+        # Rows without keys are all that came before: they cannot be found again.
+        return self.unanchored and not self._holds_keys and len(keys) > 0
+
+    def _accept(self, offset: int, rows: int, anchor: int, total: int | None, has_more: bool | None) -> Step:
+        self._steps = self._steps_back = self._steps_forward = 0
+        self._known_page = self._unknown_offset = self._adjacent_offset = None
+        self._confirming_end = False
+        if self._is_end(offset, rows, total, has_more):
+            return self._finish(accepted=True)
+        return self._ask(anchor, accepted=True)
+
+    def _wholly_known(self, offset: int, rows: int, total: int | None, has_more: bool | None) -> Step:
+        again = self._known_page is not None and self._known_page[0] == offset
+        if self._is_end(offset, rows, total, has_more) or (again and self._confirming_end):
+            return self._finish(accepted=True)
+        self._count_step()
+        if again and self._unknown_offset == offset + 1:
+            # Still nothing but known rows, so that the page right behind follows without a gap.
+            self._adjacent_offset = offset + 1
+            return self._ask(offset + 1, accepted=True)
+        self.drift_repaired += self._is_full(rows)
+        self._known_page = (offset, rows)
+        self._confirming_end = False
+        self._steps_back = 0
+        ahead = offset + (self._reach() - offset) * 2**self._steps_forward
+        self._steps_forward += 1
+        if self._unknown_offset is not None and self._unknown_offset > offset + 1:
+            ahead = min(ahead, (offset + self._unknown_offset) // 2)
+        return self._ask(ahead, accepted=True)
+
+    def _without_known_row(self, offset: int, *, empty: bool) -> Step:
+        if empty and (offset == self._start or not self._holds_keys):
+            return self._finish(accepted=False)
+        if self._known_page is None:
+            return self._step_back(offset)
+        known_offset, rows = self._known_page
+        reach = self._reach()
+        if offset <= known_offset or (self._is_full(rows) and offset <= reach):
+            return self._step_back(offset)
+        if empty and offset == reach:
+            return self._confirm_end(known_offset)
+        self._count_step()
+        if offset == self._adjacent_offset:
+            # The row right behind the known ones is gone or hidden: look as far as the known page reaches.
+            self._adjacent_offset = self._unknown_offset = None
+            return self._ask(reach, accepted=False)
+        self._unknown_offset = offset
+        nearer = (known_offset + offset) // 2
+        return self._ask(max(reach, nearer) if offset > reach else nearer, accepted=False)
+
+    def _confirm_end(self, known_offset: int) -> Step:
+        """Looks once more at the page that held nothing but known rows before the list counts as read.
+
+        Between that page and the empty one there can be a gap, into which unread rows can move when others
+        are deleted or edited.
+        """
+        self._count_step()
+        self._confirming_end = True
+        return self._ask(known_offset, accepted=False)
+
+    def _step_back(self, offset: int) -> Step:
+        self._count_step()
+        self.drift_repaired += 1
+        self._known_page = self._unknown_offset = self._adjacent_offset = None
+        self._confirming_end = False
+        self._steps_forward = 0
+        back = max(1, self.page_size - 1) * 2**self._steps_back
+        self._steps_back += 1
+        return self._ask(max(self._start, offset - back), accepted=False)
+
+    def _is_full(self, rows: int) -> bool:
+        return rows >= self.page_size > 1
+
+    def _reach(self) -> int:
+        """The furthest offset that leaves no gap behind the page that held nothing but known rows.
+
+        Behind a full page that is its last row. A page that is shorter than others ends the list of a
+        server that cuts pages to a size; of one that hides rows after slicing it covers the whole limit.
+        """
+        assert self._known_page is not None
+        offset, rows = self._known_page
+        if self.page_size == 1:
+            return offset + 1
+        return offset + rows - 1 if self._is_full(rows) else offset + self.limit
+
+    def _is_end(self, offset: int, rows: int, total: int | None, has_more: bool | None) -> bool:
+        """Whether the server's own word places the end here.
+
+        A total is believed only together with a page shorter than others: it can be wrong.
+        """
+        if has_more is False:
+            return True
+        return total is not None and rows < self.page_size and offset + rows == total
+
+    def _ask(self, offset: int, *, accepted: bool) -> Step:
+        if self.maximum_offset is not None and offset >= self.maximum_offset:
+            return self._finish(accepted=accepted)
+        self.next_offset = offset
+        return Step(accepted=accepted, finished=False)
+
+    def _finish(self, *, accepted: bool) -> Step:
+        self.next_offset = None
+        return Step(accepted=accepted, finished=True)
+
+    def _count_step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS_WITHOUT_PROGRESS:
+            raise PagingError(
+                "the list changes faster than it can be read: "
+                f"{MAX_STEPS_WITHOUT_PROGRESS} pages in a row held nothing that ties in with the rows read",
+                remedy="sync when the workspace is quieter, or raise the paginator's limit",
+            )
+
+    def _refuse_identical_pages(self, offset: int, keys: Sequence[object]) -> None:
+        if offset == self._start:
+            self._first_keys = tuple(keys)
+            return
+        identical = len(keys) > 1 and tuple(keys) == self._first_keys
+        self._identical_pages = self._identical_pages + 1 if identical else 0
+        if self._identical_pages >= MAX_IDENTICAL_PAGES:
+            raise PagingError(
+                f"the API returns its first page whatever the offset (asked for {offset})",
+                remedy="check the paginator's offset_param and limit_param against the API's documentation",
+            )

@@ -1,0 +1,139 @@
+"""How a resource is read: as a list by offset, swept; anything else through dlt's own paginators.
+
+Both ways give the same: deliveries of what differs from the rows held, and at the end a verdict. The rules
+of sweeping stand in `sweep`, those of the verdict in `proof`.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Protocol
+
+from messaging_assets.api.connection import Resource
+from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.page import Page, PageDecoder
+from messaging_assets.api.proof import Verdict
+from messaging_assets.api.row_index import Change, RowIndex
+from messaging_assets.api.source import Api
+from messaging_assets.api.source import _offset_settings as offset_settings
+from messaging_assets.api.sweep import MAX_PASSES, Delivery, Sweep, SweepProgress
+
+# Records of a stream that are looked at together.
+STREAM_BATCH = 1_000
+# What a resource may say beyond a plain list; dlt's own machinery understands it.
+_WORDS_FOR_DLT = ("incremental", "response_actions")
+
+
+class Reading(Protocol):
+    """One reading of a resource, to its end and to a verdict."""
+
+    progress: SweepProgress
+    index: RowIndex
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Reads, and gives what differs from the rows held."""
+
+
+def open_reading(api: Api, resource: Resource, index: RowIndex) -> Reading:
+    """Chooses how to read a resource.
+
+    Args:
+        api: The connection's API.
+        resource: The resource.
+        index: The rows held; it is brought up to date.
+    """
+    if is_swept(resource):
+        return Sweep(_EndpointPages(api, resource), index, resource.primary_key)
+    return Stream(api, resource, index)
+
+
+def is_swept(resource: Resource) -> bool:
+    """Whether a resource is a list of its own by limit and offset, so that paging can be proved."""
+    if resource.instance is not None or offset_settings(resource) is None:
+        return False
+    words = {**resource.definition, **resource.endpoint}
+    if any(words.get(word) for word in (*_WORDS_FOR_DLT, "processing_steps")):
+        return False
+    params = resource.endpoint.get("params") or {}
+    return not depends_on_parent(resource) and not any(isinstance(value, dict) for value in params.values())
+
+
+def depends_on_parent(resource: Resource) -> bool:
+    """Whether a resource is read once for each row of another one."""
+    texts = str([resource.endpoint.get(word) for word in ("path", "params", "json", "data", "headers")])
+    return "{resources." in texts or "'type': 'resolve'" in texts
+
+
+class _EndpointPages:
+    """Fetches the pages of one endpoint."""
+
+    def __init__(self, api: Api, resource: Resource) -> None:
+        settings = offset_settings(resource)
+        assert settings is not None
+        self.limit = settings.limit
+        self.start = settings.offset
+        self.maximum_offset = settings.maximum_offset
+        self.in_flight = api.transport.in_flight
+        self._api = api
+        self._settings = settings
+        self._request = api.endpoint_request(resource.name)
+        self._usage = api.usage(resource.name)
+        selector = resource.endpoint.get("data_selector")
+        self._decode = PageDecoder(selector, settings.total_path, settings.has_more_path)
+
+    def fetch(self, offset: int, limit: int) -> "Future[Page]":
+        params = dict(self._request.params or {})
+        body = dict(self._request.json or {})
+        self._settings.place(offset, limit, params, body)
+        request = replace(self._request, params=params, json=body or None)
+        sending = self._api.transport.send(request, lambda response: self._decode(response.body), self._usage)
+        return self._api.transport.submit(sending)
+
+
+class Stream:
+    """Reads what dlt's own paginators give, again until two readings in a row agree.
+
+    Args:
+        api: The connection's API.
+        resource: The resource.
+        index: The rows held; it is brought up to date.
+    """
+
+    def __init__(self, api: Api, resource: Resource, index: RowIndex) -> None:
+        self.progress = SweepProgress()
+        self.index = index
+        self._api = api
+        self._name = resource.name
+        self._primary_key: Sequence[str] = resource.primary_key
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Reads the resource twice at least."""
+        before: int | None = None
+        verdict = Verdict("no", "no two readings in a row gave the same rows")
+        for _ in range(MAX_PASSES):
+            yield from self._read()
+            if before is not None and before == self.index.seen == self.index.seen_again:
+                verdict = Verdict("full", "two readings in a row gave the same rows")
+                break
+            before = self.index.seen
+        self.progress.verdict = verdict
+
+    def _read(self) -> Iterator[Delivery]:
+        self.index.begin_pass()
+        self.progress.passes += 1
+        records = iter(self._api.source().resources[self._name])
+        while batch := list(islice(records, STREAM_BATCH)):
+            yield self._deliver(batch)
+
+    def _deliver(self, records: list[Any]) -> Delivery:
+        keys = [key_digest(record, self._primary_key) for record in records]
+        keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
+        contents = [content_digest(record) for record, _ in keyed]
+        changes = self.index.record([key for _, key in keyed], contents)
+        fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
+        keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
+        self.progress.pages += 1
+        self.progress.rows = self.index.seen
+        self.progress.keyless += len(keyless)
+        return Delivery([keyed[i][0] for i in fresh], [contents[i] for i in fresh], keyless)

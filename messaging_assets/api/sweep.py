@@ -1,0 +1,264 @@
+"""A sweep: reading a whole list by anchored paging until it is proved complete, pages side by side.
+
+It drives `paging` over the transport, keeps `row_index` up to date and asks `proof` for the verdict. What
+becomes of the rows belongs to the warehouse.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.page import Page
+from messaging_assets.api.paging import AnchoredPaging
+from messaging_assets.api.proof import OrderEvidence, PassCounts, Verdict, judge, needs_last_look
+from messaging_assets.api.row_index import Change, RowIndex
+
+# A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
+MAX_PASSES = 4
+# The last look reads on until it meets an unchanged row of the first page, for at most this many pages.
+MAX_LOOKS = 20
+
+
+class PageFetcher(Protocol):
+    """Fetches one page of a list; the transport's side of a sweep."""
+
+    limit: int
+    start: int
+    maximum_offset: int | None
+    in_flight: int
+
+    def fetch(self, offset: int, limit: int) -> "Future[Page]":
+        """Asks for a page and returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Rows of a page that differ from what was held.
+
+    Attributes:
+        records: New and changed records, in the order of delivery.
+        contents: Their content digests.
+        keyless: Values without a usable key: not an object, or no id in it.
+    """
+
+    records: list[dict[str, Any]]
+    contents: list[int]
+    keyless: list[Any]
+
+
+@dataclass
+class SweepProgress:
+    """How far a sweep has come; read while it runs, and at its end the whole account.
+
+    Attributes:
+        pages: Pages that were taken.
+        rows: Distinct rows seen in the pass under way.
+        new: Rows that were not held before.
+        changed: Rows held with other content.
+        total: What the server said last of the list's length.
+        passes: Passes begun.
+        verdict: None until the sweep is over.
+    """
+
+    pages: int = 0
+    rows: int = 0
+    new: int = 0
+    changed: int = 0
+    total: int | None = None
+    passes: int = 0
+    drift_repaired: int = 0
+    keyless: int = 0
+    verdict: Verdict | None = None
+    total_before: int | None = field(default=None)
+
+
+class Sweep:
+    """Iterates over what differs from the rows held; afterwards `progress` holds the verdict.
+
+    Args:
+        fetcher: Fetches pages.
+        index: The rows held before; it is brought up to date.
+        primary_key: The fields that tell rows apart.
+
+    Raises (while iterating):
+        ApiError: A page could not be had, or the pages contradict each other.
+    """
+
+    def __init__(self, fetcher: PageFetcher, index: RowIndex, primary_key: Sequence[str] = ("id",)) -> None:
+        self.progress = SweepProgress()
+        self.index = index
+        self._fetcher = fetcher
+        self._primary_key = primary_key
+        self._known: set[int] = set()
+        self._first_page: dict[int, int] = {}
+        self._counts = PassCounts()
+
+    def __iter__(self) -> Iterator[Delivery]:
+        """Reads the list, once or until two passes agree."""
+        before: int | None = None
+        for _ in range(MAX_PASSES):
+            order = OrderEvidence()
+            yield from self._read_pass(order)
+            self._counts.before = before
+            self._counts.same_as_before = None if before is None else self.index.seen_again
+            before = self._counts.distinct
+            if needs_last_look(self._counts, order):
+                yield from self._look_again(order)
+            verdict = judge(self._counts, order)
+            if verdict.verified != "no":
+                break
+        self.progress.verdict = verdict
+
+    def _read_pass(self, order: OrderEvidence) -> Iterator[Delivery]:
+        self.index.begin_pass()
+        self._counts = PassCounts()
+        self._first_page = {}
+        self.progress.passes += 1
+        paging = self._new_paging()
+        with _Window(self._fetcher, paging) as window:
+            while paging.next_offset is not None:
+                offset = paging.next_offset
+                page = window.take(offset)
+                keys = [key_digest(record, self._primary_key) for record in page.records]
+                self._known = self.index.seen_among([key for key in keys if key is not None])
+                step = paging.receive(offset, keys, total=page.total, has_more=page.has_more)
+                self._note_total(page)
+                if step.accepted:
+                    if page.records:
+                        order.add_page(*self._order_of(page.records, keys))
+                    yield self._deliver(page.records, keys, first=offset == self._fetcher.start)
+                if step.finished and window.close():
+                    paging.next_offset = offset
+        self._counts.distinct = self.index.seen
+        self._counts.drift_repaired = paging.drift_repaired
+        self._counts.unanchored = paging.unanchored
+        self.progress.drift_repaired += paging.drift_repaired
+
+    def _look_again(self, order: OrderEvidence) -> Iterator[Delivery]:
+        """Reads the head once more until a row of the first page comes back unchanged."""
+        known_head = dict(self._first_page)
+        offset = self._fetcher.start
+        for _ in range(MAX_LOOKS):
+            page = self._fetcher.fetch(offset, self._fetcher.limit).result()
+            keys = [key_digest(record, self._primary_key) for record in page.records]
+            self._note_total(page)
+            missed = self.index.seen
+            delivery = self._deliver(page.records, keys, first=False)
+            yield delivery
+            if self.index.seen > missed and order.shown is not None:
+                order.add_page(*self._order_of(page.records, keys))
+            met = any(
+                known_head.get(key) == content_digest(record)
+                for record, key in zip(page.records, keys, strict=True)
+                if key is not None
+            )
+            if met or not page.records:
+                self._counts.looked_again = met or not known_head
+                break
+            offset += max(1, len(page.records) - 1)
+        self._counts.distinct = self.index.seen
+
+    def _deliver(self, records: list[Any], keys: list[int | None], *, first: bool) -> Delivery:
+        keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
+        keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
+        contents = [content_digest(record) for record, _ in keyed]
+        changes = self.index.record([key for _, key in keyed], contents)
+        if first:
+            self._first_page = {key: content for (_, key), content in zip(keyed, contents, strict=True)}
+        fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
+        self.progress.pages += 1
+        self.progress.rows = self.index.seen
+        self.progress.new += changes.count(Change.NEW)
+        self.progress.changed += changes.count(Change.CHANGED)
+        self.progress.keyless += len(keyless)
+        self._counts.keyless += len(keyless)
+        return Delivery([keyed[i][0] for i in fresh], [contents[i] for i in fresh], keyless)
+
+    def _note_total(self, page: Page) -> None:
+        self.progress.total = page.total
+        self._counts.total_after = page.total
+        if self._counts.total_before is None:
+            self._counts.total_before = page.total
+
+    def _order_of(self, records: list[Any], keys: list[int | None]) -> tuple[list[Any], list[Any]]:
+        rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
+        first_key = self._primary_key[0]
+        return [row.get("created_at") for row in rows], [row.get(first_key) for row in rows]
+
+    def _new_paging(self) -> AnchoredPaging:
+        def is_known(key: object) -> bool:
+            return key in self._known
+
+        return AnchoredPaging(
+            self._fetcher.limit,
+            is_known,
+            start=self._fetcher.start,
+            maximum_offset=self._fetcher.maximum_offset,
+        )
+
+
+class _Window:
+    """Pages asked for ahead of time, at the offsets where paging will want them if nothing moves.
+
+    A page that is wanted elsewhere than predicted is thrown away. The window opens slowly, one page more
+    with each page that came as predicted, so that small lists and restless ones cost no extra requests.
+    """
+
+    def __init__(self, fetcher: PageFetcher, paging: AnchoredPaging) -> None:
+        self._fetcher = fetcher
+        self._paging = paging
+        self._pages: deque[tuple[int, Future[Page]]] = deque()
+        self._width = 1
+        self._total: int | None = None
+        self._closed = False
+        self._fetched_ahead = False
+
+    def __enter__(self) -> "_Window":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._discard()
+
+    def take(self, offset: int) -> Page:
+        """The page at an offset, fetched ahead or now; asks for the next ones meanwhile."""
+        self._fetched_ahead = bool(self._pages) and self._pages[0][0] == offset
+        if self._fetched_ahead:
+            self._width = min(self._fetcher.in_flight, self._width + 1)
+            _, pending = self._pages.popleft()
+        else:
+            self._width = 1 if self._pages else self._width
+            self._discard()
+            pending = self._fetcher.fetch(offset, self._paging.limit)
+        self._fill(offset)
+        page = pending.result()
+        self._total = page.total
+        if not self._pages:
+            self._width = min(self._fetcher.in_flight, self._width + 1)
+        return page
+
+    def close(self) -> bool:
+        """Stops fetching ahead; says whether the page taken last had been fetched ahead."""
+        self._discard()
+        self._closed = True
+        return self._fetched_ahead
+
+    def _fill(self, offset: int) -> None:
+        stride = self._paging.page_size - 1
+        if stride < 1 or self._closed:
+            return
+        ahead = self._pages[-1][0] if self._pages else offset
+        while len(self._pages) < self._width - 1:
+            ahead += stride
+            if self._total is not None and ahead >= self._total:
+                break
+            if self._paging.maximum_offset is not None and ahead >= self._paging.maximum_offset:
+                break
+            self._pages.append((ahead, self._fetcher.fetch(ahead, self._paging.limit)))
+
+    def _discard(self) -> None:
+        for _, pending in self._pages:
+            pending.cancel()
+        self._pages.clear()

@@ -1,0 +1,117 @@
+"""The tables of a connection: one op per resource, which syncs it, judges it and tells what it did.
+
+The op only connects: the sync is the warehouse's, the staging dlt's, the specification the
+translator's, the judging that of `checks`.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    Config,
+    DataVersion,
+    Failure,
+    MaterializeResult,
+    multi_asset,
+)
+from dlt.extract.source import DltSource
+from dlt.pipeline.pipeline import Pipeline
+from pydantic import Field
+
+from messaging_assets.api.connection import Connection, Resource
+from messaging_assets.orchestration.checks import blocking_failures, check_results, check_specs
+from messaging_assets.orchestration.failures import explained
+from messaging_assets.orchestration.metadata import materialisation_metadata
+from messaging_assets.orchestration.names import op_name
+from messaging_assets.orchestration.resources import (
+    MessagingApi,
+    MessagingDltResource,
+    WarehouseResource,
+    uses_sandbox,
+)
+from messaging_assets.orchestration.translator import MessagingTranslator
+from messaging_assets.warehouse.location import WarehouseLocation
+from messaging_assets.warehouse.quality import table_facts
+from messaging_assets.warehouse.sync import sync_resource
+
+
+class SyncConfig(Config):
+    """What an operator can ask of the sync of a resource."""
+
+    mode: Literal["sync", "reconcile"] = Field(
+        default="sync",
+        description="sync: as few requests as can be proved complete; reconcile: everything is read.",
+    )
+    accept_deletions: bool = Field(
+        default=False,
+        description="Mark deletions even if more rows would vanish than the connection allows.",
+    )
+
+
+def raw_assets(connection: Connection) -> list[AssetsDefinition]:
+    """The tables of a connection, each with its own op."""
+    translator = MessagingTranslator(connection)
+    return [
+        _raw_asset(connection, resource, translator) for resource in connection.resources if resource.selected
+    ]
+
+
+def _raw_asset(
+    connection: Connection, resource: Resource, translator: MessagingTranslator
+) -> AssetsDefinition:
+    @multi_asset(
+        name=op_name(connection.name, resource.table),
+        description=f"Syncs {resource.name} of {connection.name} and checks the table.",
+        specs=[translator.spec(resource)],
+        check_specs=check_specs(connection, resource),
+    )
+    def materialise(
+        context: AssetExecutionContext,
+        config: SyncConfig,
+        api: MessagingApi,
+        warehouse: WarehouseResource,
+        dlt: MessagingDltResource,
+    ) -> Iterator[MaterializeResult[None]]:
+        doing = f"syncing {resource.name} of {connection.name}"
+
+        def stage(source: DltSource, pipeline: Pipeline) -> None:
+            events = dlt.run(
+                context=context,
+                dlt_source=source,
+                dlt_pipeline=pipeline,
+                dagster_dlt_translator=translator,
+            )
+            for event in events:
+                context.log.debug(f"staged by dlt: {dict(event.metadata or {})}")
+
+        with explained(doing):
+            started = datetime.now(UTC)
+            file = warehouse.of(connection)
+            result = sync_resource(
+                api.open(connection),
+                connection,
+                resource.name,
+                location=WarehouseLocation(file.path),
+                mode=config.mode,
+                run_id=context.run.run_id,
+                stage=stage,
+                progress=lambda progress: context.log.info(progress.line()),
+                accept_deletions=config.accept_deletions,
+            )
+            with file.get_connection(read_only=True) as database:
+                facts = table_facts(database, connection.name, resource.table, resource.primary_key)
+            results = check_results(connection, resource, result, facts)
+            metadata = materialisation_metadata(
+                result, resource, database=file.path, sandbox=uses_sandbox(connection), started=started
+            )
+        yield MaterializeResult(
+            metadata=metadata, check_results=results, data_version=DataVersion(result.content_version)
+        )
+        stopping = blocking_failures(results)
+        if stopping:
+            raise Failure(description="\n".join(stopping))
+
+    return materialise

@@ -1,0 +1,92 @@
+"""What a materialisation carries: the facts of a sync as Dagster metadata.
+
+Translating belongs here, and the words that explain columns; nothing is counted or measured here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSchema
+
+from messaging_assets.api.connection import Resource
+from messaging_assets.warehouse.sync import SyncResult
+
+#: What the columns mean that every table has.
+COLUMN_DESCRIPTIONS = {
+    "created_at": "When the row was created at the source.",
+    "deleted_at": "Since when the row is gone at the source; empty while it lives.",
+    "_row_hash": "A digest of the row's content, by which a change is seen.",
+}
+
+
+def materialisation_metadata(
+    result: SyncResult, resource: Resource, *, database: Path, sandbox: bool, started: datetime
+) -> Mapping[str, MetadataValue]:
+    """Everything that the materialisation of a table carries.
+
+    Args:
+        result: What the sync did.
+        resource: The resource that was synced.
+        database: The file that holds the table.
+        sandbox: Whether the bundled sandbox was read instead of a configured API.
+        started: When the sync began.
+
+    Returns:
+        Metadata by name.
+    """
+    counts = {
+        "dagster/row_count": result.rows,
+        "rows_new": result.new,
+        "rows_changed": result.changed,
+        "rows_unchanged": result.unchanged,
+        "rows_deleted": result.deleted,
+        "rows_restored": result.restored,
+        "rows_rejected": result.rejected,
+        "requests": result.requests,
+        "retries": result.retries,
+        "bytes": result.bytes_received,
+    }
+    texts = {
+        "dagster/table_name": f"{database.stem}.{result.table}",
+        "dagster/uri": f"duckdb:///{database}",
+        "connection": result.connection,
+        "mode": result.mode,
+        "verified": result.verified,
+        "reason": result.reason,
+    }
+    return {
+        **{name: MetadataValue.int(count) for name, count in counts.items()},
+        **{name: MetadataValue.text(text) for name, text in texts.items()},
+        "api_total": _api_total(result.api_total),
+        "seconds": MetadataValue.float(round(result.seconds, 3)),
+        "started": MetadataValue.timestamp(started),
+        "sandbox": MetadataValue.bool(sandbox),
+        "dagster/column_schema": MetadataValue.table_schema(column_schema(result, resource)),
+    }
+
+
+def column_schema(result: SyncResult, resource: Resource) -> TableSchema:
+    """The columns of the table as it stands after a sync."""
+    alone = resource.primary_key if len(resource.primary_key) == 1 else ()
+    return TableSchema(
+        columns=[
+            TableColumn(
+                name=column.name,
+                type=column.type,
+                description=_described(column.name, resource),
+                constraints=TableColumnConstraints(nullable=column.nullable, unique=column.name in alone),
+            )
+            for column in result.columns
+        ]
+    )
+
+
+def _described(column: str, resource: Resource) -> str:
+    if column in resource.primary_key:
+        return "Identifies the row at the source." if len(resource.primary_key) == 1 else "A part of the key."
+    return COLUMN_DESCRIPTIONS.get(column, f"`{column}` as the API gives it.")
+
+
+def _api_total(total: int | None) -> MetadataValue:
+    return MetadataValue.text("the API gives none") if total is None else MetadataValue.int(total)

@@ -1,0 +1,147 @@
+"""What an op is given: the API of a connection, the warehouse's file, dlt.
+
+A resource is opened when it is first used in a run and closed with the run. Building one touches
+nothing. The API's address, the secrets and the place of the file are asked for at that moment, so
+that they can be changed without loading the definitions again.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import AssetExecutionContext, ConfigurableResource, InitResourceContext, OpExecutionContext
+from dagster_dlt import DagsterDltResource
+from dagster_duckdb import DuckDBResource
+from dlt.common.pipeline import LoadInfo
+from dlt.extract.resource import DltResource
+from dlt.pipeline.pipeline import Pipeline
+from pydantic import Field, PrivateAttr
+
+from messaging_assets.api.connection import Connection
+from messaging_assets.api.settings import (
+    SandboxAddress,
+    base_url,
+    configured_client,
+    lock_timeout,
+    warehouse_database,
+)
+from messaging_assets.api.source import Api
+from messaging_assets.sandbox import Sandbox
+from messaging_assets.warehouse.database import open_database
+
+
+def uses_sandbox(connection: Connection) -> bool:
+    """Whether the bundled sandbox stands in for the connection's API: no address is configured."""
+    return base_url(connection.name) is None
+
+
+def database_file(connection: Connection) -> Path:
+    """The DuckDB file that holds the connection's tables, for the API that is configured now."""
+    return warehouse_database(connection.name, sandbox=uses_sandbox(connection))
+
+
+class MessagingApi(ConfigurableResource["MessagingApi"]):
+    """The API of each connection, opened once per run; the bundled sandbox where none is configured."""
+
+    sandbox_users: int = Field(default=200, description="Users that the sandbox begins with.")
+    sandbox_channels: int = Field(default=12, description="Channels that the sandbox begins with.")
+    sandbox_messages: int = Field(default=2000, description="Messages that the sandbox begins with.")
+
+    _closing: ExitStack = PrivateAttr(default_factory=ExitStack)
+    _opened: dict[str, Api] = PrivateAttr(default_factory=dict)
+    _log: Any = PrivateAttr(default=None)
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["MessagingApi"]:
+        """Close with the run what was opened in it."""
+        with ExitStack() as self._closing:
+            self._opened = {}
+            self._log = context.log
+            yield self
+
+    def open(self, connection: Connection) -> Api:
+        """The connection's API, opened on the first call.
+
+        Raises:
+            ConfigurationError: A setting is missing; each is named.
+        """
+        name = connection.name
+        if name not in self._opened:
+            self._opened[name] = self._closing.enter_context(self._connect(connection))
+        return self._opened[name]
+
+    def _connect(self, connection: Connection) -> Api:
+        sandbox = self._sandbox(connection) if uses_sandbox(connection) else None
+        return Api(configured_client(connection, sandbox=sandbox), name=connection.name)
+
+    def _sandbox(self, connection: Connection) -> SandboxAddress:
+        sandbox = self._closing.enter_context(
+            Sandbox.living(
+                users=self.sandbox_users, channels=self.sandbox_channels, messages=self.sandbox_messages
+            )
+        )
+        self._log.info(
+            f"SANDBOX: no address is configured for {connection.name}, so this run reads the bundled sandbox "
+            f"API at {sandbox.base_url} and writes {database_file(connection)}. To read your own API, set "
+            f"sources.{connection.name}.base_url, client_id and client_secret."
+        )
+        return SandboxAddress(sandbox.base_url, sandbox.client_id, sandbox.client_secret)
+
+
+class WarehouseResource(DuckDBResource):
+    """dagster-duckdb's resource, for the file of a connection and with patience for its lock."""
+
+    database: str = Field(
+        default="",
+        description="Path of the DuckDB file; empty for the file that the connection's configuration names.",
+    )
+
+    def of(self, connection: Connection) -> "WarehouseResource":
+        """The resource for the file of one connection."""
+        if self.database:
+            return self
+        return WarehouseResource(
+            database=str(database_file(connection)), connection_config=self.connection_config
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.database)
+
+    @contextmanager
+    def get_connection(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file; hold it briefly, since one process at a time can.
+
+        Args:
+            read_only: Whether nothing is going to be written.
+
+        Yields:
+            The open database.
+        """
+        with open_database(self.path, timeout=lock_timeout(), read_only=read_only) as connection:
+            yield connection
+
+
+class MessagingDltResource(DagsterDltResource):
+    """dagster-dlt's resource, telling only what is true and safe to show.
+
+    Rows, columns and the table's name are known when the warehouse has published what dlt staged:
+    see `metadata`.
+    """
+
+    def extract_resource_metadata(
+        self,
+        context: OpExecutionContext | AssetExecutionContext,  # noqa: ARG002
+        resource: DltResource,
+        load_info: LoadInfo,
+        dlt_pipeline: Pipeline,
+    ) -> Mapping[str, Any]:
+        """What was staged, and by which pipeline; neither values nor files."""
+        return {
+            "staged": resource.name,
+            "pipeline": dlt_pipeline.pipeline_name,
+            "load_packages": len(load_info.loads_ids),
+        }

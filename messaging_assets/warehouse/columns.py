@@ -1,0 +1,259 @@
+"""The type of each column, found by the evidence of the values, and the conversion of values to it.
+
+A type only ever widens. The types make a small lattice: nothing seen yet; boolean, integer, number,
+timestamp, text; JSON. Values that disagree become text, nested ones JSON, without loss. Which rows are
+loaded belongs to `records`, how a table follows to `publish`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+
+# Integers up to here are exact as floating-point numbers.
+EXACT_IN_DOUBLE = 2**53
+# Columns of the platform's own; a field of the API with such a name is prefixed.
+OWN_COLUMNS = frozenset({"deleted_at", "_row_hash", "_sequence"})
+_EPOCH_TEXT = re.compile(r"\d{10,16}(\.\d+)?")
+# Epoch timestamps between 2001 and 2286, in seconds, milliseconds and microseconds.
+_EPOCH_UNITS = ((10**9, 10**10, 10**6), (10**12, 10**13, 10**3), (10**15, 10**16, 1))
+
+
+class ColumnType(Enum):
+    """The types of columns; the value is DuckDB's name."""
+
+    UNDECIDED = "NULL"
+    BOOLEAN = "BOOLEAN"
+    INTEGER = "BIGINT"
+    NUMBER = "DOUBLE"
+    TIMESTAMP = "TIMESTAMP WITH TIME ZONE"
+    TEXT = "VARCHAR"
+    JSON = "JSON"
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type in which values travel; JSON travels as text."""
+        return _ARROW[self]
+
+
+_ARROW = {
+    ColumnType.UNDECIDED: pa.null(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.INTEGER: pa.int64(),
+    ColumnType.NUMBER: pa.float64(),
+    ColumnType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    ColumnType.TEXT: pa.string(),
+    ColumnType.JSON: pa.string(),
+}
+# dlt's names of data types, as `columns` hints use them.
+HINTS = {
+    "bool": ColumnType.BOOLEAN,
+    "bigint": ColumnType.INTEGER,
+    "double": ColumnType.NUMBER,
+    "timestamp": ColumnType.TIMESTAMP,
+    "text": ColumnType.TEXT,
+    "json": ColumnType.JSON,
+}
+
+
+def wider(one: ColumnType, other: ColumnType) -> ColumnType:
+    """The narrowest type that holds the values of both.
+
+    Example:
+        >>> wider(ColumnType.INTEGER, ColumnType.NUMBER).name
+        'NUMBER'
+        >>> wider(ColumnType.INTEGER, ColumnType.TEXT).name
+        'TEXT'
+    """
+    types = {one, other} - {ColumnType.UNDECIDED}
+    if len(types) < 2:
+        return next(iter(types), ColumnType.UNDECIDED)
+    if types == {ColumnType.INTEGER, ColumnType.NUMBER}:
+        return ColumnType.NUMBER
+    return ColumnType.JSON if ColumnType.JSON in types else ColumnType.TEXT
+
+
+class ColumnNames:
+    """The names of columns for the names of fields: snake case, by dlt's own convention."""
+
+    def __init__(self) -> None:
+        self._naming = NamingConvention()
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def name(self, field: str) -> str:
+        """The column of a field; the same field always has the same.
+
+        Two fields that come to the same name (`userId` and `user_id`) get columns of their own.
+        """
+        known = self._names.get(field)
+        if known is not None:
+            return known
+        column = self._naming.normalize_identifier(field) if field.strip() else "_empty"
+        if column in OWN_COLUMNS:
+            column = f"source_{column.lstrip('_')}"
+        candidate, number = column, 2
+        while candidate in self._taken:
+            candidate, number = f"{column}_{number}", number + 1
+        self._names[field] = candidate
+        self._taken.add(candidate)
+        return candidate
+
+
+def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[ColumnType, pa.Array]:
+    """Finds the type of a column's values and converts them.
+
+    Args:
+        name: The column's name; timestamps are looked for in columns that end in `_at`.
+        values: JSON values, None for a missing one.
+        known: The type that the column has already; the result is never narrower.
+
+    Returns:
+        The type, and the values in its Arrow type.
+    """
+    found = _evidence(name, values, known)
+    column_type = wider(known, found)
+    if column_type is ColumnType.NUMBER and not _exact(values):
+        column_type = ColumnType.TEXT
+    return column_type, _converted(values, column_type)
+
+
+def _evidence(name: str, values: Sequence[Any], known: ColumnType) -> ColumnType:
+    kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return ColumnType.UNDECIDED
+    if kinds & {dict, list}:
+        return ColumnType.JSON
+    may_be_time = known is ColumnType.TIMESTAMP or (known is ColumnType.UNDECIDED and name.endswith("_at"))
+    if may_be_time and bool not in kinds and timestamps(values) is not None:
+        return ColumnType.TIMESTAMP
+    if kinds == {str}:
+        return ColumnType.TEXT
+    if kinds == {bool}:
+        return ColumnType.BOOLEAN
+    if kinds == {int} and _fits(values, 2**63):
+        return ColumnType.INTEGER
+    return ColumnType.NUMBER if kinds <= {int, float} else ColumnType.TEXT
+
+
+def _exact(values: Sequence[Any]) -> bool:
+    """Whether all integers among the values are exact as floating-point numbers."""
+    return _fits((value for value in values if type(value) is int), EXACT_IN_DOUBLE)
+
+
+def _fits(values: Iterable[Any], bound: int) -> bool:
+    return all(value is None or -bound <= value < bound for value in values)
+
+
+def _converted(values: Sequence[Any], column_type: ColumnType) -> pa.Array:
+    if column_type is ColumnType.JSON:
+        return pa.array([None if v is None else json_text(v) for v in values], pa.string())
+    if column_type is ColumnType.TEXT:
+        return _as_text(values)
+    if column_type is ColumnType.TIMESTAMP:
+        converted = timestamps(values)
+        assert converted is not None
+        return converted
+    if column_type is ColumnType.NUMBER:
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    return pa.array(values, column_type.arrow)
+
+
+def _as_text(values: Sequence[Any]) -> pa.Array:
+    """Texts as they are, booleans and numbers the way JSON writes them."""
+    return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text, integers of any size included."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def timestamps(values: Sequence[Any]) -> pa.Array | None:
+    """Values as instants in UTC, None where one of them is none.
+
+    Understood are ISO 8601 with any offset (UTC where there is none), and seconds, milliseconds and
+    microseconds since 1970, told apart by their size.
+    """
+    try:
+        texts = pa.array(values, pa.string())
+        return pc.cast(texts, pa.timestamp("us", tz="UTC"))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        instants = [None if value is None else instant(value) for value in values]
+    if any(found is None and value is not None for found, value in zip(instants, values, strict=True)):
+        return None
+    return pa.array(instants, pa.timestamp("us", tz="UTC"))
+
+
+def instant(value: Any) -> datetime | None:
+    """One value as an instant, None where it is none.
+
+    Example:
+        >>> instant("2026-03-29T02:10:00+01:00").isoformat()
+        '2026-03-29T01:10:00+00:00'
+        >>> instant(1774746600) == instant(1774746600000)
+        True
+    """
+    if isinstance(value, str):
+        if _EPOCH_TEXT.fullmatch(value):
+            return _epoch(float(value) if "." in value else int(value))
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _epoch(value)
+    return None
+
+
+def _epoch(value: float) -> datetime | None:
+    for low, high, to_microseconds in _EPOCH_UNITS:
+        if low <= value < high:
+            whole = value * to_microseconds if isinstance(value, int) else round(value * to_microseconds)
+            return datetime.fromtimestamp(whole // 10**6, UTC).replace(microsecond=whole % 10**6)
+    return None
+
+
+def widened(column: pa.Array | pa.ChunkedArray, to: ColumnType, before: ColumnType) -> Any:
+    """Converts a column that was typed before its type widened."""
+    if before is to:
+        return column
+    if before is ColumnType.UNDECIDED:
+        return pa.nulls(len(column), to.arrow)
+    if to is ColumnType.NUMBER:
+        return column.cast(pa.float64())
+    plain = _plain_values(column, before)
+    if to is ColumnType.JSON:
+        return pa.array([None if v is None else json_text(v) for v in plain], pa.string())
+    return _as_text(plain)
+
+
+def _plain_values(column: Any, before: ColumnType) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    if before is ColumnType.TIMESTAMP:
+        return [None if v is None else v.isoformat().replace("+00:00", "Z") for v in values]
+    return values
+
+
+def column_type_of(duckdb_type: str) -> ColumnType:
+    """The type of a column of an existing table; a type that is not ours counts as text."""
+    return _BY_DUCKDB_NAME.get(duckdb_type.upper(), ColumnType.TEXT)
+
+
+_BY_DUCKDB_NAME = {column_type.value: column_type for column_type in ColumnType}
+
+
+def hinted_types(columns: Mapping[str, str]) -> dict[str, ColumnType]:
+    """The types that a connection file's `columns` ask for, where they are types of ours."""
+    return {name: HINTS[data_type] for name, data_type in columns.items() if data_type in HINTS}

@@ -1,0 +1,86 @@
+"""Where things lie: the DuckDB file and, beside it, what works on it. All readable by the owner alone.
+
+Which file it is belongs to configuration (`messaging_assets.api.settings`).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from messaging_assets.warehouse.errors import WarehouseUnusableError
+
+OWNER_ONLY = 0o700
+
+
+@dataclass(frozen=True)
+class WarehouseLocation:
+    """A DuckDB file and the working folder beside it.
+
+    Args:
+        database: The DuckDB file. It need not exist.
+
+    Example:
+        >>> WarehouseLocation(Path("/data/messaging.duckdb")).work
+        PosixPath('/data/messaging.duckdb.work')
+    """
+
+    database: Path
+
+    @property
+    def work(self) -> Path:
+        """The working folder: locks, spools and dlt's own folders."""
+        return self.database.with_name(f"{self.database.name}.work")
+
+    def lock(self, connection: str) -> Path:
+        """The file that one sync of a connection at a time locks."""
+        return self.work / "locks" / f"{connection}.lock"
+
+    def spool(self, connection: str, resource: str) -> Path:
+        """The folder of the rows on their way to staging."""
+        return self.work / "spool" / connection / resource
+
+    def pipelines(self, connection: str, resource: str) -> Path:
+        """The folder in which the dlt pipeline of a resource works."""
+        return self.work / "dlt" / connection / resource
+
+    def prepare(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            WarehouseUnusableError: A folder can't be made.
+        """
+        try:
+            if not self.database.parent.exists():
+                self.database.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+            (self.work / "locks").mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+            self.work.chmod(OWNER_ONLY)
+        except OSError as error:
+            raise WarehouseUnusableError(
+                f"the warehouse's folder can't be written: {error.strerror}",
+                where=str(self.database.parent),
+                remedy="make the folder writable, or name another file (destination.duckdb.credentials)",
+            ) from None
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder of the owner's alone, gone afterwards with all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=OWNER_ONLY, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def owner_only_files() -> Iterator[None]:
+    """Files made meanwhile, DuckDB's write-ahead log among them, are readable by their owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -1,0 +1,100 @@
+"""One sync of a connection at a time: an operating-system lock, which dies with the process that holds it.
+
+DuckDB's own lock on the file is waited for in `database`. Who holds a lock is written beside it, so that
+whoever waits in vain can be told.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from messaging_assets.warehouse.errors import WarehouseBusyError
+from messaging_assets.warehouse.location import WarehouseLocation
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        process: The process id.
+        purpose: What it does, in words.
+        since: When it took the lock, ISO 8601 in UTC.
+    """
+
+    process: int
+    purpose: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.process}, {self.purpose}, since {self.since}"
+
+
+@contextmanager
+def sync_lock(
+    location: WarehouseLocation, connection: str, *, purpose: str, timeout: float = 60.0
+) -> Iterator[None]:
+    """Holds the lock of a connection's syncs.
+
+    Args:
+        location: The warehouse.
+        connection: The connection.
+        purpose: What is done meanwhile, shown to whoever waits.
+        timeout: How long to wait for another sync, in seconds.
+
+    Raises:
+        WarehouseBusyError: The other sync did not end in time; it is named.
+    """
+    location.prepare()
+    path = location.lock(connection)
+    lock = FileLock(path, timeout=timeout, poll_interval=POLL_SECONDS, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WarehouseBusyError(
+            f"another sync of {connection} has run for more than {timeout:.0f} s: {_read_holder(path)}",
+            where=str(path),
+            remedy="wait for it, end it, or raise messaging.lock_timeout_seconds",
+        ) from None
+    try:
+        _holder_file(path).write_text(json.dumps(asdict(_myself(purpose))))
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(location: WarehouseLocation, connection: str) -> Holder | None:
+    """Who syncs the connection right now, None where nobody does. The database is not opened."""
+    path = location.lock(connection)
+    if not path.exists():
+        return None
+    lock = FileLock(path, timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        return _read_holder(path)
+    lock.release()
+    return None
+
+
+def _myself(purpose: str) -> Holder:
+    return Holder(os.getpid(), purpose, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _holder_file(path: Path) -> Path:
+    return path.with_suffix(".holder")
+
+
+def _read_holder(path: Path) -> Holder:
+    try:
+        return Holder(**json.loads(_holder_file(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return Holder(0, "unknown", "just now")

@@ -1,0 +1,398 @@
+"""The sync of one resource, from the API to the published table: the order of the steps, and the account.
+
+Each step stands in a module of its own: reading (`messaging_assets.api.reading`), typing and keeping aside
+(`spool`), dlt's load (`staging`), the transaction (`publish`), what may be marked (`deletions`), the books
+(`ledger`). Whoever calls this gets a result or a typed error; either way the ledger has a row.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import duckdb
+
+from messaging_assets.api.connection import Connection, Resource
+from messaging_assets.api.errors import MessagingError
+from messaging_assets.api.proof import Verdict, Verified
+from messaging_assets.api.reading import Reading, open_reading
+from messaging_assets.api.row_index import RowIndex
+from messaging_assets.api.settings import lock_timeout
+from messaging_assets.api.source import Api
+from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types
+from messaging_assets.warehouse.database import open_database
+from messaging_assets.warehouse.deletions import DeletionDecision, decide
+from messaging_assets.warehouse.ledger import (
+    LedgerEntry,
+    ensure_bookkeeping,
+    keep_rejects,
+    last_syncs,
+    release_rejects,
+    write_entry,
+)
+from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder
+from messaging_assets.warehouse.locks import sync_lock
+from messaging_assets.warehouse.progress import Progress, Reporter
+from messaging_assets.warehouse.publish import (
+    INCOMING,
+    Published,
+    Target,
+    create_table,
+    drop_staging,
+    living_rows,
+    mark_deleted,
+    write_rows,
+)
+from messaging_assets.warehouse.spool import Spool
+from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
+from messaging_assets.warehouse.table import (
+    Column,
+    columns_of,
+    held_rows,
+    holds_large_integers,
+    known_types,
+    missing_keys,
+)
+
+Mode = Literal["sync", "reconcile"]
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a sync did.
+
+    Attributes:
+        table: The table, with its schema.
+        rows: Living rows in the table now.
+        seen: Distinct rows that the source returned.
+        rejected: Records that could not be stored in this sync.
+        api_total: What the API said of the list's length, None where it says nothing.
+        bytes_received: Bytes of all answers, decompressed.
+        verified: Whether it can prove that it is complete, and how.
+        reason: What that rests on, or what is missing.
+        drift_repaired: How often rows moved while they were read, and the reading was mended.
+        columns: The columns of the table now.
+        column_changes: What changed about them, in words.
+        newest: The newest created_at among the living rows.
+        deletions_withheld: Rows that would have vanished and were not marked.
+        content_version: Stays the same as long as the table's content does.
+    """
+
+    connection: str
+    resource: str
+    table: str
+    mode: Mode
+    rows: int
+    seen: int
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    restored: int
+    rejected: int
+    api_total: int | None
+    requests: int
+    retries: int
+    pages: int
+    bytes_received: int
+    seconds: float
+    verified: Verified
+    reason: str
+    drift_repaired: int
+    columns: tuple[Column, ...]
+    column_changes: tuple[str, ...]
+    newest: datetime | None
+    deletions_withheld: int
+    content_version: str
+
+
+def sync_resource(
+    api: Api,
+    connection: Connection,
+    resource: str,
+    *,
+    location: WarehouseLocation,
+    mode: Mode = "sync",
+    run_id: str = "",
+    stage: Stage = stage_with_dlt,
+    progress: Callable[[Progress], None] = lambda _: None,
+    accept_deletions: bool = False,
+) -> SyncResult:
+    """Brings the table of a resource up to the state of the source.
+
+    Args:
+        api: The connection's API.
+        connection: The connection.
+        resource: The name of one of its resources.
+        location: The warehouse.
+        mode: Written to the ledger; both modes read the whole list.
+        run_id: The run that asked for it, for the ledger.
+        stage: What runs the dlt pipeline.
+        progress: Told every few seconds how far the sync has come.
+        accept_deletions: Mark deletions even if more rows vanish than the connection allows.
+
+    Raises:
+        ApiError: The API did not give what was asked of it.
+        WarehouseError: The DuckDB file can't be used or is held by somebody else.
+    """
+    sync = _Sync(api, connection, connection.resource(resource), location, mode, run_id)
+    purpose = f"syncing {connection.name}.{resource}"
+    with (
+        sync_lock(location, connection.name, purpose=purpose, timeout=lock_timeout()),
+        sync.failures_in_the_ledger(),
+    ):
+        return sync.run(stage, Reporter(progress), accept_deletions=accept_deletions)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the table held before the sync."""
+
+    index: RowIndex
+    types: dict[str, ColumnType]
+    content_version: str
+
+
+class _Sync:
+    """One sync under way."""
+
+    def __init__(
+        self,
+        api: Api,
+        connection: Connection,
+        resource: Resource,
+        location: WarehouseLocation,
+        mode: Mode,
+        run_id: str,
+    ) -> None:
+        self.api = api
+        self.connection = connection
+        self.resource = resource
+        self.location = location
+        self.mode: Mode = mode
+        self.run_id = run_id
+        self.started = datetime.now(UTC)
+        self.clock = time.monotonic()
+        self.names = ColumnNames()
+        self.usage = api.usage(resource.name)
+        self.requests_before = self.usage.requests
+        self.retries_before = self.usage.retries
+        self.bytes_before = self.usage.bytes_received
+        self.target = Target(
+            connection.name,
+            resource.table,
+            tuple(self.names.name(field) for field in resource.primary_key),
+            resource.write_disposition,
+        )
+
+    def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
+        """Reads, stages and publishes."""
+        held = self._held()
+        with fresh_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
+            spool = Spool(folder, self.resource.primary_key, held.types, self.names)
+            reading = open_reading(self.api, self.resource, held.index)
+            for delivery in reading:
+                spool.add(delivery)
+                report(reading.progress)
+            spool.finish()
+            self._keep_large_integers_exact(held, spool)
+            if spool.rows:
+                stage_rows(
+                    spool,
+                    connection=self.connection.name,
+                    table=self.resource.table,
+                    database=self.location.database,
+                    folder=self.location.pipelines(self.connection.name, self.resource.table),
+                    stage=stage,
+                )
+            with self._database() as database:
+                return self._publish(database, reading, spool, held, accept_deletions=accept_deletions)
+
+    @contextlib.contextmanager
+    def failures_in_the_ledger(self) -> Iterator[None]:
+        """Notes a failure in the ledger, if the file can be opened at all, and lets it pass."""
+        try:
+            yield
+        except MessagingError as error:
+            entry = replace(self._entry(), reason="the sync failed", error=error.what)
+            with (
+                contextlib.suppress(MessagingError),
+                self._database() as database,
+                _transaction(database),
+            ):
+                ensure_bookkeeping(database, self.target.schema)
+                write_entry(database, self.target.schema, entry)
+            raise
+
+    def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return open_database(self.location.database, timeout=lock_timeout())
+
+    def _held(self) -> _Held:
+        hints = hinted_types(self.resource.columns)
+        if not self.location.database.exists():
+            return _Held(RowIndex(), hints, "")
+        with self._database() as database:
+            columns = columns_of(database, self.target.schema, self.target.table)
+            if not columns:
+                return _Held(RowIndex(), hints, "")
+            before = last_syncs(database, self.target.schema, resource=self.resource.name, limit=100)
+            version = next((entry.content_version for entry in before if entry.content_version), "")
+            if self.target.disposition != "merge":
+                return _Held(RowIndex(), {**hints, **known_types(columns)}, version)
+            index = held_rows(database, self.target.schema, self.target.table, self.target.key)
+            types = {**hints, **known_types(columns)} if index.held_before else hints
+            return _Held(index, types, version)
+
+    def _keep_large_integers_exact(self, held: _Held, spool: Spool) -> None:
+        """Where numbers come into a column that holds integers too large for them, both become text."""
+        for name, before in held.types.items():
+            if before is ColumnType.INTEGER and spool.types[name] is ColumnType.NUMBER:
+                with self._database() as database:
+                    if holds_large_integers(database, self.target.schema, self.target.table, name):
+                        spool.types[name] = ColumnType.TEXT
+
+    def _publish(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        reading: Reading,
+        spool: Spool,
+        held: _Held,
+        *,
+        accept_deletions: bool,
+    ) -> SyncResult:
+        verdict = reading.progress.verdict
+        assert verdict is not None
+        with _transaction(database):
+            ensure_bookkeeping(database, self.target.schema)
+            changes = create_table(database, self.target, spool.types)
+            published = Published()
+            if spool.rows:
+                published = write_rows(database, self.target, spool.types)
+                release_rejects(database, self.target.schema, self.resource.name, INCOMING, self.target.key)
+            keep_rejects(database, self.target.schema, self.resource.name, spool.rejected, self.started)
+            marked, decision = self._mark(database, reading, verdict, accepted=accept_deletions)
+            drop_staging(database, self.target.schema)
+            entry = self._account(database, reading, spool, replace(published, deleted=marked), held)
+            entry = replace(entry, deletions_withheld=decision.withheld, reason=_reason(verdict, decision))
+            write_entry(database, self.target.schema, entry)
+        return self._result(entry, changes)
+
+    def _mark(
+        self, database: duckdb.DuckDBPyConnection, reading: Reading, verdict: Verdict, *, accepted: bool
+    ) -> tuple[int, DeletionDecision]:
+        if self.target.disposition != "merge":
+            return 0, DeletionDecision(mark=False)
+        unseen = reading.index.unseen()
+        if not len(unseen):
+            return 0, DeletionDecision(mark=False)
+        missing = missing_keys(database, self.target.schema, self.target.table, self.target.key, unseen)
+        living, _ = living_rows(database, self.target)
+        decision = decide(
+            missing=missing.num_rows,
+            held=living,
+            seen=reading.index.seen,
+            keyless=reading.progress.keyless,
+            verdict=verdict,
+            max_share=self.connection.max_deleted_share,
+            accepted=accepted,
+        )
+        if not decision.mark:
+            return 0, decision
+        return mark_deleted(database, self.target, missing, self.started), decision
+
+    def _account(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        reading: Reading,
+        spool: Spool,
+        published: Published,
+        held: _Held,
+    ) -> LedgerEntry:
+        progress, verdict = reading.progress, reading.progress.verdict
+        assert verdict is not None
+        touched = published.new + published.changed + published.restored + published.deleted
+        replaced = self.target.disposition != "merge" and spool.rows > 0
+        is_same = bool(held.content_version) and not touched and not replaced
+        version = held.content_version if is_same else self.started.isoformat()
+        rows, newest = living_rows(database, self.target)
+        seen = reading.index.seen
+        return replace(
+            self._entry(),
+            pages=progress.pages,
+            rows_alive=rows,
+            rows_seen=seen,
+            rows_new=published.new,
+            rows_changed=published.changed,
+            rows_unchanged=max(0, seen - published.new - published.changed - published.restored),
+            rows_deleted=published.deleted,
+            rows_restored=published.restored,
+            rows_rejected=len(spool.rejected),
+            api_total=progress.total,
+            drift_repaired=progress.drift_repaired,
+            verified=verdict.verified,
+            content_version=version,
+            columns=columns_of(database, self.target.schema, self.target.table),
+            newest_created_at=newest,
+        )
+
+    def _entry(self) -> LedgerEntry:
+        return LedgerEntry(
+            resource=self.resource.name,
+            mode=self.mode,
+            run_id=self.run_id,
+            started_at=self.started,
+            ended_at=datetime.now(UTC),
+            requests=self.usage.requests - self.requests_before,
+            retries=self.usage.retries - self.retries_before,
+            bytes_received=self.usage.bytes_received - self.bytes_before,
+        )
+
+    def _result(self, entry: LedgerEntry, changes: tuple[str, ...]) -> SyncResult:
+        verified: Verified = entry.verified  # type: ignore[assignment]
+        return SyncResult(
+            connection=self.connection.name,
+            resource=self.resource.name,
+            table=f"{self.target.schema}.{self.target.table}",
+            mode=self.mode,
+            rows=entry.rows_alive,
+            seen=entry.rows_seen,
+            new=entry.rows_new,
+            changed=entry.rows_changed,
+            unchanged=entry.rows_unchanged,
+            deleted=entry.rows_deleted,
+            restored=entry.rows_restored,
+            rejected=entry.rows_rejected,
+            api_total=entry.api_total,
+            requests=entry.requests,
+            retries=entry.retries,
+            pages=entry.pages,
+            bytes_received=entry.bytes_received,
+            seconds=time.monotonic() - self.clock,
+            verified=verified,
+            reason=entry.reason,
+            drift_repaired=entry.drift_repaired,
+            columns=entry.columns,
+            column_changes=changes,
+            newest=entry.newest_created_at,
+            deletions_withheld=entry.deletions_withheld,
+            content_version=entry.content_version,
+        )
+
+
+def _reason(verdict: Verdict, decision: DeletionDecision) -> str:
+    if not decision.reason:
+        return verdict.reason
+    return f"{verdict.reason}; no deletion was marked: {decision.reason}"
+
+
+@contextlib.contextmanager
+def _transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    database.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")

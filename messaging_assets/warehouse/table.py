@@ -1,0 +1,107 @@
+"""A raw table as it stands: its columns, the digests of its rows. Reading only; writing is `publish`'s."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from messaging_assets.api.digests import key_digest, value_digest
+from messaging_assets.api.row_index import Digests, RowIndex, UnseenKeys
+from messaging_assets.warehouse.columns import EXACT_IN_DOUBLE, ColumnType, column_type_of
+from messaging_assets.warehouse.spool import ROW_HASH
+from messaging_assets.warehouse.sql import qualified, quoted
+
+# Rows read at once while digests are made; the keys of so many are held as texts meanwhile.
+BATCH_ROWS = 100_000
+DELETED_AT = "deleted_at"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Its name.
+        type: DuckDB's name of its type.
+        nullable: Whether it admits nulls.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+
+
+def columns_of(database: duckdb.DuckDBPyConnection, schema: str, table: str) -> tuple[Column, ...]:
+    """The columns of a table in their order, none where there is no such table."""
+    rows = database.execute(
+        "SELECT column_name, data_type, is_nullable FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? "
+        "ORDER BY column_index",
+        [schema, table],
+    ).fetchall()
+    return tuple(Column(name, data_type, bool(nullable)) for name, data_type, nullable in rows)
+
+
+def known_types(columns: Sequence[Column]) -> dict[str, ColumnType]:
+    """The types of the columns that hold what the API sends."""
+    return {c.name: column_type_of(c.type) for c in columns if c.name not in (DELETED_AT, ROW_HASH)}
+
+
+def held_rows(
+    database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str]
+) -> RowIndex:
+    """The digests of the rows that a table holds.
+
+    A row marked as deleted gets a digest that no content has, so that it counts as changed when it
+    comes back.
+
+    Args:
+        database: The open database.
+        schema: The table's schema.
+        table: The table.
+        key: The columns of its primary key.
+    """
+    keys_of = ", ".join(quoted(column) for column in key)
+    query = (
+        f"SELECT {keys_of}, {ROW_HASH}, {DELETED_AT} IS NOT NULL AS gone "  # noqa: S608 - quoted names
+        f"FROM {qualified(schema, table)}"
+    )
+    keys: list[Digests] = []
+    contents: list[Digests] = []
+    for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
+        keys.append(_key_digests(batch, key))
+        hashes = batch[ROW_HASH].to_numpy(zero_copy_only=False).astype(np.int64)
+        gone = batch["gone"].to_numpy(zero_copy_only=False)
+        contents.append(np.where(gone, ~hashes, hashes))
+    if not keys:
+        return RowIndex()
+    return RowIndex(np.concatenate(keys), np.concatenate(contents))
+
+
+def holds_large_integers(database: duckdb.DuckDBPyConnection, schema: str, table: str, column: str) -> bool:
+    """Whether a column holds integers that are not exact as floating-point numbers."""
+    query = f"SELECT max(abs({quoted(column)}::HUGEINT)) FROM {qualified(schema, table)}"  # noqa: S608
+    largest = database.execute(query).fetchall()[0][0]
+    return largest is not None and largest > EXACT_IN_DOUBLE
+
+
+def missing_keys(
+    database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str], missing: UnseenKeys
+) -> pa.Table:
+    """The keys of the living rows whose digests are among the missing ones, as they stand in the table."""
+    keys_of = ", ".join(quoted(column) for column in key)
+    query = f"SELECT {keys_of} FROM {qualified(schema, table)} WHERE {DELETED_AT} IS NULL"  # noqa: S608
+    reader = database.sql(query).to_arrow_reader(BATCH_ROWS)
+    schema_of_keys = reader.schema
+    found = [batch.filter(pa.array(missing.mask(_key_digests(batch, key)))) for batch in reader]
+    return pa.Table.from_batches(found, schema=schema_of_keys)
+
+
+def _key_digests(batch: pa.RecordBatch, key: Sequence[str]) -> Digests:
+    if len(key) == 1:
+        digests = [value_digest(value) for value in batch.column(0).to_pylist()]
+    else:
+        digests = [key_digest(row, key) for row in batch.select(list(key)).to_pylist()]
+    return np.array([0 if digest is None else digest for digest in digests], dtype=np.int64)

@@ -1,0 +1,85 @@
+"""The judging, for every kind of result; that checks see real tables is shown in test_assets."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dagster import AssetCheckResult, AssetCheckSeverity
+
+from messaging_assets.api.connection import Freshness
+from messaging_assets.orchestration.checks import (
+    blocking_failures,
+    columns_stable,
+    created_at_valid,
+    data_fresh,
+    id_not_null,
+    id_unique,
+)
+from messaging_assets.warehouse.quality import CreationFacts, Offending
+
+pytestmark = pytest.mark.dagster
+
+NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)
+NONE = Offending(0)
+LIMITS = Freshness(data_warn_after_hours=24, data_fail_after_hours=72)
+WARN, ERROR = AssetCheckSeverity.WARN, AssetCheckSeverity.ERROR
+
+
+def judged(result: AssetCheckResult) -> tuple[bool, AssetCheckSeverity | None]:
+    """Whether it passed and, if not, how bad that is."""
+    return result.passed, None if result.passed else result.severity
+
+
+def test_keys() -> None:
+    assert judged(id_unique(NONE)) == (True, None)
+    assert judged(id_not_null(0)) == (True, None)
+    double = id_unique(Offending(7, ("a", "b")))
+    assert judged(double) == (False, ERROR)
+    assert double.metadata["duplicates_examples"].value == "a, b"
+    assert judged(id_not_null(2)) == (False, ERROR)
+
+
+@pytest.mark.parametrize(
+    ("missing", "in_future", "expected"),
+    [(0, 0, (True, None)), (0, 3, (False, WARN)), (2, 0, (False, ERROR)), (2, 3, (False, ERROR))],
+)
+def test_created_at(missing: int, in_future: int, expected: tuple[bool, AssetCheckSeverity | None]) -> None:
+    facts = CreationFacts(Offending(missing), Offending(in_future), NOW)
+    assert judged(created_at_valid(facts)) == expected
+
+
+def test_a_table_without_created_at_is_not_accused_of_it() -> None:
+    assert judged(created_at_valid(None)) == (True, None)
+
+
+def test_columns() -> None:
+    assert judged(columns_stable(())) == (True, None)
+    changed = columns_stable(("text vanished", "size: BIGINT became VARCHAR"))
+    assert judged(changed) == (False, WARN)
+    assert changed.description == "text vanished; size: BIGINT became VARCHAR"
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        (timedelta(minutes=-3), (True, None)),
+        (timedelta(hours=24), (True, None)),
+        (timedelta(hours=24, seconds=1), (False, WARN)),
+        (timedelta(hours=72), (False, WARN)),
+        (timedelta(hours=72, seconds=1), (False, ERROR)),
+    ],
+)
+def test_age_of_the_data(age: timedelta, expected: tuple[bool, AssetCheckSeverity | None]) -> None:
+    assert judged(data_fresh(CreationFacts(NONE, NONE, NOW - age), LIMITS, NOW)) == expected
+
+
+def test_data_without_a_date_warns() -> None:
+    assert judged(data_fresh(CreationFacts(NONE, NONE, None), LIMITS, NOW)) == (False, WARN)
+    assert judged(data_fresh(None, LIMITS, NOW)) == (False, WARN)
+
+
+def test_old_data_blocks_nothing_but_double_keys_do() -> None:
+    old = data_fresh(CreationFacts(NONE, NONE, NOW - timedelta(days=9)), LIMITS, NOW)
+    assert blocking_failures([old, columns_stable(("x vanished",)), id_not_null(0)]) == []
+    assert blocking_failures([old, id_unique(Offending(1, ("a",)))]) == [
+        "id_unique: 1 keys stand more than once"
+    ]
