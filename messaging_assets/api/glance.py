@@ -37,9 +37,10 @@ class Glance:
 
 
 def can_glance(resource: Resource) -> bool:
-    """Whether both ends of a resource's list can be asked for: it is paged by offset, in the query."""
+    """Whether both ends of a resource's list can be asked for: one list, paged by offset in the query."""
     words = _offset_words(resource.paginator)
-    return words is not None and not any(name.endswith("_body_path") for name in words)
+    depends = "{" in str(resource.endpoint.get("path", ""))
+    return words is not None and not depends and not any(name.endswith("_body_path") for name in words)
 
 
 def hurried(client: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class OffsetSettings:
 
     @classmethod
     def from_config(cls, paginator: Mapping[str, Any]) -> "OffsetSettings":
-        """Reads `{type: offset, limit: 100, ...}`; limit and offset keep their defaults where they are null."""
+        """Reads `{type: offset, limit: 100, ...}`; where limit or offset is null, it has its default."""
         given = {key: value for key, value in paginator.items() if key != "type"}
         for setting in ("limit", "offset"):
             if given.get(setting) is None:

@@ -22,6 +22,8 @@ from messaging_assets.api.errors import PagingError
 # Steps in a row that find nothing new. They double, so that 40 of them pass any list; a list that is
 # still not caught up with then changes faster than it is read.
 MAX_STEPS_WITHOUT_PROGRESS = 40
+# Each time the head of the list holds no known row, all that was read before it is gone.
+MAX_RESTARTS = 10
 # As many identical pages at different offsets in a row mean that the server ignores the offset: an
 # insertion of just as many rows as the offset moved would have to happen each time.
 MAX_IDENTICAL_PAGES = 5
@@ -87,6 +89,8 @@ class AnchoredPaging:
         self._holds_keys = False
         self._first_keys: tuple[object, ...] = ()
         self._identical_pages = 0
+        self._accepted_pages = 0
+        self._restarts = 0
         self._steps = 0
         self._steps_back = 0
         self._steps_forward = 0
@@ -119,8 +123,6 @@ class AnchoredPaging:
         """
         self._refuse_identical_pages(offset, keys)
         self.page_size = max(self.page_size, len(keys))
-        # A server that returns one row a page leaves no room for an anchor.
-        self.unanchored = self.unanchored or (self.page_size == 1 and offset != self._start)
         known = [i for i, key in enumerate(keys) if key is not None and self._is_known(key)]
         keyed = [i for i, key in enumerate(keys) if key is not None]
         if not known and not self._may_start_here(offset, keys):
@@ -139,6 +141,7 @@ class AnchoredPaging:
     def _may_start_here(self, offset: int, keys: Sequence[object]) -> bool:
         """Whether a page without a known row can be taken: nothing can stand unread before it."""
         if offset == self._start:
+            self._count_restart()
             return True
         if keys and offset == self._adjacent_offset:
             self.unanchored = True
@@ -147,6 +150,7 @@ class AnchoredPaging:
         return self.unanchored and not self._holds_keys and len(keys) > 0
 
     def _accept(self, offset: int, rows: int, anchor: int, total: int | None, has_more: bool | None) -> Step:
+        self._accepted_pages += 1
         self._steps = self._steps_back = self._steps_forward = 0
         self._known_page = self._unknown_offset = self._adjacent_offset = None
         self._confirming_end = False
@@ -156,7 +160,9 @@ class AnchoredPaging:
 
     def _wholly_known(self, offset: int, rows: int, total: int | None, has_more: bool | None) -> Step:
         again = self._known_page is not None and self._known_page[0] == offset
-        if self._is_end(offset, rows, total, has_more) or (again and self._confirming_end):
+        # Here a page says itself that nothing stands behind the rows known, so that a total may agree.
+        ends_here = has_more is False or offset + rows == total
+        if ends_here or (again and self._confirming_end):
             return self._finish(accepted=True)
         self._count_step()
         if again and self._unknown_offset == offset + 1:
@@ -245,16 +251,21 @@ class AnchoredPaging:
 
     def _finish(self, *, accepted: bool) -> Step:
         self.next_offset = None
+        if self.page_size == 1 and (self._accepted_pages > 1 or self.drift_repaired):
+            # A server that returns one row a page leaves no room for an anchor.
+            self.unanchored = True
         return Step(accepted=accepted, finished=True)
 
     def _count_step(self) -> None:
         self._steps += 1
         if self._steps > MAX_STEPS_WITHOUT_PROGRESS:
-            raise PagingError(
-                "the list changes faster than it can be read: "
-                f"{MAX_STEPS_WITHOUT_PROGRESS} pages in a row held nothing that ties in with the rows read",
-                remedy="sync when the workspace is quieter, or raise the paginator's limit",
-            )
+            raise _too_restless(f"{self._steps} pages in a row held nothing that ties in with the rows read")
+
+    def _count_restart(self) -> None:
+        """Counts how often the head of the list was taken although it held no known row."""
+        self._restarts += 1
+        if self._restarts > MAX_RESTARTS:
+            raise _too_restless(f"{self._restarts} times all rows at its head were replaced")
 
     def _refuse_identical_pages(self, offset: int, keys: Sequence[object]) -> None:
         if offset == self._start:
@@ -267,3 +278,10 @@ class AnchoredPaging:
                 f"the API returns its first page whatever the offset (asked for {offset})",
                 remedy="check the paginator's offset_param and limit_param against the API's documentation",
             )
+
+
+def _too_restless(how: str) -> PagingError:
+    return PagingError(
+        f"the list changes faster than it can be read: {how}",
+        remedy="sync when the workspace is quieter, or raise the paginator's limit",
+    )

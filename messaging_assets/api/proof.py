@@ -5,8 +5,9 @@ nothing as long as the rows keep their places among each other. So either the or
 something that does not change, or the list is shown to have held still, or two passes agree.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Literal
@@ -108,92 +109,140 @@ def _what_is_missing(counts: PassCounts) -> str:
     return f"the list is not ordered by created_at or id, {total}, and no two passes in a row agree"
 
 
-@dataclass
-class _Direction:
-    """Whether a sequence has only risen, or only fallen, so far."""
+class _Monotone:
+    """Whether a list rises, or falls, as far as it was read.
 
-    rising: bool = True
-    falling: bool = True
+    Args:
+        follows: Says of two values whether the first may stand behind the second.
+    """
 
-    def add(self, values: Sequence[Any]) -> None:
-        if self.rising:
-            self.rising = all(a <= b for a, b in pairwise(values))
-        if self.falling:
-            self.falling = all(a >= b for a, b in pairwise(values))
+    def __init__(self, follows: Callable[[Any, Any], bool]) -> None:
+        self.holds = True
+        self._follows = follows
+        self._frontier: Any = None
+
+    def add(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> None:
+        """Takes note of a page; `first_unread` is the place of the first row that no earlier page reached."""
+        if not self.holds:
+            return
+        try:
+            self.holds = self._continues(values, first_unread, is_last=is_last)
+        except TypeError:
+            # Values that do not compare, a text and a number for example, show no order.
+            self.holds = False
+
+    def _continues(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> bool:
+        if not all(self._follows(b, a) for a, b in pairwise(values)):
+            return False
+        # A known row that moved can tie a page to the wrong place; then what follows does not continue where
+        # the reading stood.
+        unread = values[first_unread:] if first_unread is not None else []
+        if unread and self._frontier is not None and not self._follows(unread[0], self._frontier):
+            return False
+        if self._frontier is None or self._follows(values[-1], self._frontier):
+            self._frontier = values[-1]
+        return not is_last or bool(values[-1] == self._frontier)
+
+
+class _Order:
+    """Whether a list is ordered by one thing, either way."""
+
+    def __init__(self) -> None:
+        self._rising = _Monotone(operator.ge)
+        self._falling = _Monotone(operator.le)
+
+    def add(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> None:
+        self._rising.add(values, first_unread, is_last=is_last)
+        self._falling.add(values, first_unread, is_last=is_last)
+
+    def break_off(self) -> None:
+        self._rising.holds = self._falling.holds = False
 
     @property
-    def monotone(self) -> str | None:
-        return "ascending" if self.rising else "descending" if self.falling else None
+    def direction(self) -> str | None:
+        return "ascending" if self._rising.holds else "descending" if self._falling.holds else None
 
 
-@dataclass
 class OrderEvidence:
     """Watches whether the list, as it is read, is ordered by something that does not change.
 
     That is created_at with id among equals, created_at where equals never meet the edge of a page (there
-    a row could change places with another unseen), or id. Each page shares a row with the one before, so
-    that pages that are monotone make a list that is.
+    a row could change places with another unseen), or id.
+
+    Example:
+        >>> order = OrderEvidence()
+        >>> order.add_page(["2026-01-01", "2026-01-02"], ["b", "a"], first_unread=0, is_last=True)
+        >>> order.shown
+        'created_at and id, ascending'
     """
 
-    _both: _Direction = field(default_factory=_Direction)
-    _created: _Direction = field(default_factory=_Direction)
-    _ids: _Direction = field(default_factory=_Direction)
-    _pages: int = 0
-    _comparable: bool = True
+    def __init__(self) -> None:
+        self._pages = 0
+        self._last_page: Sequence[Any] = ()
+        self._both, self._created, self._ids = _Order(), _Order(), _Order()
 
-    def add_page(self, created: Sequence[Any], ids: Sequence[Any]) -> None:
-        """Takes note of a page: the created_at and the id of each of its rows, in order."""
-        self._pages += 1
-        self._watch_ids(ids)
-        instants = instants_of(created) if self._comparable else None
-        if instants is None:
-            self._comparable = False
+    def add_page(
+        self, created: Sequence[Any], ids: Sequence[Any], *, first_unread: int | None, is_last: bool
+    ) -> None:
+        """Takes note of a page.
+
+        Args:
+            created: The created_at of each of its rows, in order.
+            ids: The id of each of its rows.
+            first_unread: The place of the first row that no earlier page reached, None where there is none.
+            is_last: Whether the list ends with this page.
+        """
+        if not ids:
             return
-        self._created.add(instants)
+        self._pages += 1
+        self._last_page = created
+        self._ids.add(ids, first_unread, is_last=is_last)
+        instants = instants_of(created)
+        if instants is None:
+            self._both.break_off()
+            self._created.break_off()
+            return
+        self._both.add(list(zip(instants, ids, strict=True)), first_unread, is_last=is_last)
+        self._created.add(instants, first_unread, is_last=is_last)
         if len(instants) > 1 and (instants[0] == instants[1] or instants[-1] == instants[-2]):
-            self._created = _Direction(rising=False, falling=False)
-        try:
-            self._both.add(list(zip(instants, ids, strict=True)))
-        except TypeError:
-            self._both = _Direction(rising=False, falling=False)
-
-    def _watch_ids(self, ids: Sequence[Any]) -> None:
-        try:
-            self._ids.add(ids)
-        except TypeError:
-            self._ids = _Direction(rising=False, falling=False)
+            self._created.break_off()
 
     @property
     def shown(self) -> str | None:
         """The order that the whole list showed, in words, or None."""
         if not self._pages:
             return "nothing, since it is empty"
-        if self._comparable and self._both.monotone:
-            return f"created_at and id, {self._both.monotone}"
-        if self._comparable and self._created.monotone:
-            return f"created_at, {self._created.monotone}"
-        return f"id, {self._ids.monotone}" if self._ids.monotone else None
+        for order, name in (
+            (self._both, "created_at and id"),
+            (self._created, "created_at"),
+            (self._ids, "id"),
+        ):
+            if order.direction is not None:
+                return f"{name}, {order.direction}"
+        return None
+
+    def has_passed(self, moment: datetime) -> bool:
+        """Whether a list in ascending order of created_at is read up to rows that are all younger."""
+        if not self._last_page or self._both.direction != "ascending":
+            return False
+        instants = instants_of(self._last_page)
+        return instants is not None and all(isinstance(i, datetime) and i > moment for i in instants)
 
     @property
     def is_descending(self) -> bool:
         """Whether the order shown is a descending one."""
-        return self.shown is not None and "descending" in self.shown
+        return self.shown is not None and self.shown.endswith("descending")
 
 
-def instants_of(values: Sequence[Any]) -> Sequence[Any] | None:
+def instants_of(values: Sequence[Any]) -> list[Any] | None:
     """Values of created_at as things that compare as instants, None where one is missing or unreadable.
 
-    Texts of one length that all end in Z compare as they stand; others are read, since 02:10+01:00 is
-    later than 02:50+02:00.
+    Texts are read as dates with their offsets: 02:10+01:00 is later than 02:50+02:00.
     """
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        return values
-    if not all(isinstance(v, str) for v in values):
-        return None
-    if len({len(v) for v in values}) <= 1 and all(v.endswith("Z") for v in values):
-        return values
+        return list(values)
     try:
         moments = [datetime.fromisoformat(v) for v in values]
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     return [m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments]

@@ -5,9 +5,10 @@ becomes of the rows belongs to the warehouse.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from messaging_assets.api.digests import content_digest, key_digest
@@ -20,6 +21,9 @@ from messaging_assets.api.row_index import Change, RowIndex
 MAX_PASSES = 4
 # The last look reads on until it meets an unchanged row of the first page, for at most this many pages.
 MAX_LOOKS = 20
+# A list that grows at its end while it is read must end as well: rows created this long after the pass
+# began are none that it has to deliver. The clocks of two machines can differ by less.
+CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 class PageFetcher(Protocol):
@@ -72,7 +76,6 @@ class SweepProgress:
     drift_repaired: int = 0
     keyless: int = 0
     verdict: Verdict | None = None
-    total_before: int | None = field(default=None)
 
 
 class Sweep:
@@ -82,16 +85,24 @@ class Sweep:
         fetcher: Fetches pages.
         index: The rows held before; it is brought up to date.
         primary_key: The fields that tell rows apart.
+        now: The time.
 
     Raises (while iterating):
         ApiError: A page could not be had, or the pages contradict each other.
     """
 
-    def __init__(self, fetcher: PageFetcher, index: RowIndex, primary_key: Sequence[str] = ("id",)) -> None:
+    def __init__(
+        self,
+        fetcher: PageFetcher,
+        index: RowIndex,
+        primary_key: Sequence[str] = ("id",),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.progress = SweepProgress()
         self.index = index
         self._fetcher = fetcher
         self._primary_key = primary_key
+        self._now = now
         self._known: set[int] = set()
         self._first_page: dict[int, int] = {}
         self._counts = PassCounts()
@@ -117,6 +128,7 @@ class Sweep:
         self._counts = PassCounts()
         self._first_page = {}
         self.progress.passes += 1
+        began = self._now()
         paging = self._new_paging()
         with _Window(self._fetcher, paging) as window:
             while paging.next_offset is not None:
@@ -127,9 +139,14 @@ class Sweep:
                 step = paging.receive(offset, keys, total=page.total, has_more=page.has_more)
                 self._note_total(page)
                 if step.accepted:
-                    if page.records:
-                        order.add_page(*self._order_of(page.records, keys))
+                    order.add_page(
+                        *self._order_of(page.records, keys),
+                        first_unread=self._first_unread(keys),
+                        is_last=step.finished,
+                    )
                     yield self._deliver(page.records, keys, first=offset == self._fetcher.start)
+                if order.has_passed(began + CLOCK_TOLERANCE):
+                    break
                 if step.finished and window.close():
                     paging.next_offset = offset
         self._counts.distinct = self.index.seen
@@ -148,8 +165,8 @@ class Sweep:
             missed = self.index.seen
             delivery = self._deliver(page.records, keys, first=False)
             yield delivery
-            if self.index.seen > missed and order.shown is not None:
-                order.add_page(*self._order_of(page.records, keys))
+            if self.index.seen > missed:
+                order.add_page(*self._order_of(page.records, keys), first_unread=None, is_last=False)
             met = any(
                 known_head.get(key) == content_digest(record)
                 for record, key in zip(page.records, keys, strict=True)
@@ -187,6 +204,13 @@ class Sweep:
         rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
         first_key = self._primary_key[0]
         return [row.get("created_at") for row in rows], [row.get(first_key) for row in rows]
+
+    def _first_unread(self, keys: list[int | None]) -> int | None:
+        """The place, among the rows with a key, of the first one behind the last known one."""
+        keyed = [key for key in keys if key is not None]
+        known = [i for i, key in enumerate(keyed) if key in self._known]
+        first = known[-1] + 1 if known else 0
+        return first if first < len(keyed) else None
 
     def _new_paging(self) -> AnchoredPaging:
         def is_known(key: object) -> bool:

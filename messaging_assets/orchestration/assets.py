@@ -102,7 +102,7 @@ def _raw_asset(
                 accept_deletions=config.accept_deletions,
             )
             with file.get_connection(read_only=True) as database:
-                facts = table_facts(database, connection.name, resource.table, resource.primary_key)
+                facts = table_facts(database, connection.name, resource)
             results = check_results(connection, resource, result, facts)
             metadata = materialisation_metadata(
                 result, resource, database=file.path, sandbox=uses_sandbox(connection), started=started

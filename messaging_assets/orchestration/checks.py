@@ -53,8 +53,11 @@ BLOCKING = frozenset({"complete", "id_unique", "id_not_null"})
 
 
 def check_names(resource: Resource) -> tuple[str, ...]:
-    """The checks of a resource: the age of the data is asked of messages alone."""
-    return tuple(name for name in DESCRIPTIONS if name != "data_fresh" or resource.table == MESSAGES)
+    """The checks of a resource: of messages their age, of a table that is appended to no unique keys."""
+    left_out = {"data_fresh"} if resource.table != MESSAGES else set()
+    if resource.write_disposition == "append":
+        left_out.add("id_unique")
+    return tuple(name for name in DESCRIPTIONS if name not in left_out)
 
 
 def check_specs(connection: Connection, resource: Resource) -> list[AssetCheckSpec]:

@@ -605,7 +605,7 @@ class Workspace:
 
 def _hashable(identity: object) -> object:
     # 1, 1.0 and True are the same key of a dictionary, but not the same id.
-    return identity if isinstance(identity, str) else repr(identity)
+    return identity if isinstance(identity, str) else (repr(identity),)
 
 
 def _moment(row: Any, name: str) -> int | None:

@@ -4,11 +4,14 @@ Counting belongs here; which count is bad, and how bad, is decided where the che
 but keys leave this module, so that no message content reaches a check's metadata.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import duckdb
+
+from messaging_assets.api.connection import Resource
+from messaging_assets.warehouse.columns import ColumnNames
+from messaging_assets.warehouse.sql import qualified, quoted
 
 #: As many keys are named as examples, so that a check's metadata stays short.
 EXAMPLES = 5
@@ -62,27 +65,26 @@ class TableFacts:
     creation: CreationFacts | None
 
 
-def table_facts(
-    connection: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str]
-) -> TableFacts:
+def table_facts(database: duckdb.DuckDBPyConnection, schema: str, resource: Resource) -> TableFacts:
     """Look at a table.
 
     Args:
-        connection: An open database; it is only read.
+        database: The open database; it is only read.
         schema: The table's schema.
-        table: The table.
-        key: The columns of its primary key.
+        resource: The resource that it is the table of.
 
     Returns:
         The facts.
     """
-    looked = _Look(connection, f"{_quoted(schema)}.{_quoted(table)}", tuple(map(_quoted, key)))
+    names = ColumnNames()
+    key = tuple(quoted(names.name(field)) for field in resource.primary_key)
+    looked = _Look(database, qualified(schema, resource.table), key)
     return TableFacts(looked.duplicates(), looked.without_key(), looked.creation())
 
 
 @dataclass(frozen=True)
 class _Look:
-    connection: duckdb.DuckDBPyConnection
+    database: duckdb.DuckDBPyConnection
     source: str
     key: tuple[str, ...]
 
@@ -96,14 +98,14 @@ class _Look:
         return self._count(self.source, " or ".join(f"{column} is null" for column in self.key))
 
     def creation(self) -> CreationFacts | None:
-        types = {row[0]: str(row[1]) for row in self.connection.execute(f"describe {self.source}").fetchall()}
+        types = {row[0]: str(row[1]) for row in self.database.execute(f"describe {self.source}").fetchall()}
         if "created_at" not in types:
             return None
         timed = types["created_at"].startswith(("TIMESTAMP", "DATE"))
         created = "created_at" if timed else "try_cast(created_at::varchar as timestamptz)"
         future = f"{created} > now() + interval {int(CLOCK_TOLERANCE.total_seconds())} seconds"
         newest = f"select epoch(max({created})) from {self.source} where {_ALIVE} and not {future}"  # noqa: S608
-        seconds = self.connection.execute(newest).fetchall()[0][0]
+        seconds = self.database.execute(newest).fetchall()[0][0]
         return CreationFacts(
             missing=self._offending(self.source, f"{_ALIVE} and {created} is null"),
             in_future=self._offending(self.source, f"{_ALIVE} and {future}"),
@@ -116,12 +118,8 @@ class _Look:
             return Offending(0)
         shown = f"concat_ws('/', {', '.join(self.key)})"
         example = f"select {shown} from {source} where {condition} order by 1 limit {EXAMPLES}"  # noqa: S608
-        return Offending(count, tuple(row[0] for row in self.connection.execute(example).fetchall()))
+        return Offending(count, tuple(row[0] for row in self.database.execute(example).fetchall()))
 
     def _count(self, source: str, condition: str) -> int:
         counted = f"select count(*) from {source} where {condition}"  # noqa: S608
-        return int(self.connection.execute(counted).fetchall()[0][0])
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        return int(self.database.execute(counted).fetchall()[0][0])

@@ -109,7 +109,11 @@ def test_a_connection_without_file_and_owners_is_complete_too(chat: Connection) 
 
 
 def test_an_edit_of_the_resource_is_a_new_version_of_the_code(chat: Connection) -> None:
-    translator, users = MessagingTranslator(chat), chat.resource("users")
-    other = replace(users, endpoint={**users.endpoint, "path": "/v2/users"})
-    assert translator.spec(users).code_version == translator.spec(replace(users)).code_version
-    assert translator.spec(users).code_version != translator.spec(other).code_version
+    users, *others = chat.resources
+    moved = replace(users, endpoint={**users.endpoint, "path": "/v2/users"})
+    other = replace(chat, description="another one")
+    edited = replace(chat, resources=(moved, *others))
+    versions = [
+        MessagingTranslator(one).spec(one.resource("users")).code_version for one in (chat, other, edited)
+    ]
+    assert versions[0] == versions[1] != versions[2]

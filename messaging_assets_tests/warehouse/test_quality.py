@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from messaging_assets.api.connection import Resource
 from messaging_assets.warehouse.quality import CreationFacts, Offending, TableFacts, table_facts
 
 NONE = Offending(0)
@@ -17,6 +18,10 @@ def database() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def messages(*key: str) -> Resource:
+    return Resource(name="messages", definition={}, endpoint={}, primary_key=key or ("id",))
+
+
 def facts(
     database: duckdb.DuckDBPyConnection, rows: str, *key: str, created: str = "timestamptz"
 ) -> TableFacts:
@@ -24,7 +29,7 @@ def facts(
         f"create table chat.messages (id varchar, part varchar, created_at {created}, deleted_at timestamptz)"
     )
     database.execute(f"insert into chat.messages values {rows}")
-    return table_facts(database, "chat", "messages", key or ("id",))
+    return table_facts(database, "chat", messages(*key))
 
 
 def test_sound_rows_offend_nothing(database: duckdb.DuckDBPyConnection) -> None:
@@ -40,7 +45,7 @@ def test_an_empty_table_has_no_newest_row(database: duckdb.DuckDBPyConnection) -
     database.execute(
         "create table chat.messages (id varchar, created_at timestamptz, deleted_at timestamptz)"
     )
-    found = table_facts(database, "chat", "messages", ("id",))
+    found = table_facts(database, "chat", messages())
     assert found == TableFacts(NONE, 0, CreationFacts(NONE, NONE, None))
 
 
@@ -75,11 +80,13 @@ def test_dates_that_cannot_be_are_found_on_rows_alive(database: duckdb.DuckDBPyC
 
 def test_a_text_that_is_no_date_counts_as_missing(database: duckdb.DuckDBPyConnection) -> None:
     creation = facts(
-        database, "('a', 'x', 'never', null), ('b', 'x', '2024-03-01T10:00:00Z', null)", created="varchar"
+        database, "('a', 'x', 'once', null), ('b', 'x', '2024-03-01T10:00Z', null)", created="varchar"
     ).creation
     assert creation == CreationFacts(Offending(1, ("a",)), NONE, datetime(2024, 3, 1, 10, tzinfo=UTC))
 
 
 def test_a_table_without_created_at_has_no_creation_facts(database: duckdb.DuckDBPyConnection) -> None:
-    database.execute('create table chat."odd ""name" ("a key" bigint, deleted_at timestamptz)')
-    assert table_facts(database, "chat", 'odd "name', ("a key",)).creation is None
+    database.execute("create table chat.messages (message_id bigint, deleted_at timestamptz)")
+    database.execute("insert into chat.messages values (1, null), (1, null)")
+    found = table_facts(database, "chat", messages("messageId"))
+    assert found == TableFacts(Offending(1, ("1",)), 0, None)

@@ -1,0 +1,158 @@
+"""A sweep never says `full` of a list of which it missed a row, and says it of every list that allows it."""
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.errors import PagingError
+from messaging_assets.api.page import Page
+from messaging_assets.api.row_index import RowIndex
+from messaging_assets.api.sweep import Sweep
+from messaging_assets_tests.api.listing import FOUNDED, Listing, Ordering
+
+ORDERINGS: list[Ordering] = ["ascending", "descending", "updated ascending", "updated descending", "none"]
+
+
+def swept(listing: Listing, index: RowIndex | None = None) -> tuple[Sweep, list[dict[str, Any]]]:
+    sweep = Sweep(listing, index or RowIndex())
+    return sweep, [record for delivery in sweep for record in delivery.records]
+
+
+def verified(sweep: Sweep) -> str:
+    assert sweep.progress.verdict is not None
+    return sweep.progress.verdict.verified
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**9),
+    rows=st.sampled_from([0, 1, 5, 20, 99, 101, 250, 700]),
+    limit=st.sampled_from([10, 50, 100]),
+    ordering=st.sampled_from(ORDERINGS),
+    reports_total=st.booleans(),
+    restlessness=st.sampled_from([0.0, 0.05, 0.2, 0.5]),
+    in_flight=st.sampled_from([1, 2, 4, 8]),
+)
+def test_full_means_that_nothing_is_missing(
+    seed: int,
+    rows: int,
+    limit: int,
+    ordering: Ordering,
+    reports_total: bool,
+    restlessness: float,
+    in_flight: int,
+) -> None:
+    listing = Listing(
+        Random(seed),
+        rows,
+        limit,
+        ordering,
+        reports_total=reports_total,
+        restlessness=restlessness,
+        in_flight=in_flight,
+    )
+    try:
+        sweep, records = swept(listing)
+    except PagingError:
+        assert restlessness > 0
+        return
+    if verified(sweep) == "full":
+        assert listing.alive <= {record["id"] for record in records}
+    else:
+        assert restlessness > 0, "a list at rest can always be proved"
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+@pytest.mark.parametrize("reports_total", [True, False])
+def test_a_list_at_rest_is_proved(ordering: Ordering, reports_total: bool) -> None:
+    listing = Listing(Random(1), 450, 100, ordering, reports_total=reports_total, in_flight=4)
+    sweep, records = swept(listing)
+    assert verified(sweep) == "full"
+    assert len(records) == 450
+    assert sweep.progress.rows == 450
+    proved_in_one_pass = reports_total or ordering != "none"
+    assert sweep.progress.passes == (1 if proved_in_one_pass else 2)
+
+
+def test_an_ordered_list_is_proved_while_it_grows_and_shrinks() -> None:
+    listing = Listing(Random(3), 700, 50, "ascending", restlessness=0.3, in_flight=4)
+    sweep, records = swept(listing)
+    assert verified(sweep) == "full"
+    assert sweep.progress.verdict is not None
+    assert "ordered by created_at" in sweep.progress.verdict.reason
+    assert listing.alive <= {record["id"] for record in records}
+
+
+def test_pages_fetched_ahead_cost_few_requests_more() -> None:
+    alone = Listing(Random(1), 5_000, 100)
+    side_by_side = Listing(Random(1), 5_000, 100, in_flight=8)
+    for listing in (alone, side_by_side):
+        assert verified(swept(listing)[0]) == "full"
+    assert len(side_by_side.asked) <= len(alone.asked) + 2
+
+
+def test_only_what_differs_is_delivered() -> None:
+    listing = Listing(Random(1), 300, 100)
+    held = [dict(row) for row in listing.list]
+    keys = np.array([key_digest(row, ["id"]) for row in held])
+    contents = np.array([content_digest(row) for row in held])
+    listing.list[7]["updated"] = -1
+    listing.list.append({"id": "new", "created_at": "2026-02-01T00:00:00Z"})
+    gone = listing.list.pop(20)
+    index = RowIndex(keys, contents)
+    sweep, records = swept(listing, index)
+    assert [record["id"] for record in records] == [listing.list[7]["id"], "new"]
+    assert index.unseen().mask(np.array([key_digest(gone, ["id"])])).tolist() == [True]
+    assert len(index.unseen()) == 1
+    assert (sweep.progress.new, sweep.progress.changed) == (1, 1)
+
+
+def test_an_empty_list_with_a_total_is_not_believed() -> None:
+    class Claims(Listing):
+        def _total(self) -> int:
+            return 500
+
+    sweep, records = swept(Claims(Random(1), 0, 100))
+    assert records == []
+    assert verified(sweep) == "no"
+
+
+def test_values_without_a_key_are_handed_on_and_counted() -> None:
+    listing = Listing(Random(1), 150, 100)
+    listing.list[3] = {"name": "no id"}
+    listing.list.insert(120, "not an object")  # type: ignore[arg-type]
+    sweep = Sweep(listing, RowIndex())
+    listing.serve = _serving_raw(listing)  # type: ignore[method-assign]
+    keyless = [value for delivery in sweep for value in delivery.keyless]
+    assert {"name": "no id"} in keyless
+    assert "not an object" in keyless
+    assert sweep.progress.keyless == len(keyless)
+
+
+def _serving_raw(listing: Listing) -> Any:
+    def serve(offset: int, limit: int) -> Page:
+        return Page(list(listing.list[offset : offset + limit]), len(listing.list))
+
+    return serve
+
+
+def test_a_list_that_grows_as_fast_as_it_is_read_ends() -> None:
+    class Growing(Listing):
+        def serve(self, offset: int, limit: int) -> Page:
+            page = super().serve(offset, limit)
+            for _ in range(limit):
+                self._insert()
+            return page
+
+    listing = Growing(Random(1), 300, 100, reports_total=False)
+    sweep = Sweep(listing, RowIndex(), now=lambda: FOUNDED + timedelta(seconds=300))
+    records = [record for delivery in sweep for record in delivery.records]
+    assert verified(sweep) == "full"
+    assert listing.alive <= {record["id"] for record in records}
+    assert len(listing.asked) < 20
