@@ -28,11 +28,13 @@ help: ## list the targets
 
 sync: ## set up, then load users, channels and messages (without configuration: from the bundled sandbox)
 	@$(set_up)
+	@$(private_history)
 	@.venv/bin/messaging sync $(ARGS)
 
 dev: ## set up, then open Dagster's UI on http://127.0.0.1:3000 (HOST=..., PORT=...)
 	@$(set_up)
-	@mkdir -p .dagster && chmod 700 .dagster
+	@$(private_history)
+	@[ -n "$$DAGSTER_HOME" ] || echo "Runs, logs and schedules are kept in .dagster, whatever Dagster says below."
 	@.venv/bin/dagster dev --host $(HOST) --port $(PORT) $(ARGS)
 
 test: ## set up, then run the linter, the type checker and all tests
@@ -44,6 +46,9 @@ test: ## set up, then run the linter, the type checker and all tests
 test-embedded-elt: ## the tests that exercise Dagster, with the Dagster that dagster-embedded-elt pins
 	@$(set_up)
 	@.venv-embedded-elt/bin/python -m pytest -m dagster $(ARGS)
+
+# Dagster makes its files readable by everybody, so the folder around them is not.
+private_history = mkdir -p .dagster && chmod 700 .dagster
 
 COMPILE = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-strip-extras --no-annotate --no-emit-index-url --custom-compile-command 'make requirements' --group build
@@ -57,11 +62,13 @@ clean: ## remove the environments and caches, not the data
 	rm -rf .venv .venv-embedded-elt .mypy_cache .ruff_cache .hypothesis .pytest_cache .tmp_dagster_home_*
 	find messaging_assets messaging_assets_tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# FOLDER/installed names the requirements files that are completely installed, each with a checksum of what was
-# installed and where. It is written last: without it, an environment is made anew.
-fingerprint = { pwd; cat $(1) pyproject.toml; } | cksum
-is_installed = { [ "$$($(call fingerprint,$(REQUIREMENTS)))" = \
-	"$$(sed -n 's/^$(REQUIREMENTS): //p' $(FOLDER)/installed 2>/dev/null)" ] && $(FOLDER)/bin/python -c ''; }
+# FOLDER/installed says where the environment was made, and names the requirements files that are completely installed,
+# each with a checksum. It is written last. An environment without it, or one that was moved or has lost its Python, is
+# made anew.
+fingerprint = cat $(1) pyproject.toml | cksum
+noted = sed -n 's/^$(1): //p' $(FOLDER)/installed 2>/dev/null
+is_usable = [ "$$(pwd -P)" = "$$($(call noted,folder))" ] && $(FOLDER)/bin/python -c '' 2>/dev/null
+is_installed = { [ "$$($(call fingerprint,$(REQUIREMENTS)))" = "$$($(call noted,$(REQUIREMENTS)))" ] && $(is_usable); }
 
 # The first of these Pythons that will do, or a message about what is missing.
 CANDIDATES = $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14)
@@ -98,11 +105,11 @@ set_up = if ! $(is_installed); then \
 PIP = $(FOLDER)/bin/python -m pip --quiet --disable-pip-version-check --no-input
 install:
 	@if $(is_installed); then exit; fi; set -e; \
-	if [ -e $(FOLDER)/installed ]; then rm $(FOLDER)/installed; \
-	else rm -rf $(FOLDER); "$(PYTHON)" -m venv $(FOLDER); fi; \
+	if $(is_usable); then rm $(FOLDER)/installed; else rm -rf $(FOLDER); "$(PYTHON)" -m venv $(FOLDER); fi; \
 	$(PIP) install --no-deps --no-compile --require-hashes --requirement $(REQUIREMENTS); \
 	$(PIP) install --no-deps --no-compile --no-build-isolation --editable .; \
 	$(PIP) check; \
 	$(FOLDER)/bin/python -m compileall -q -j 0 $(FOLDER)/lib; \
-	$(foreach file,$(INCLUDED),echo "$(file): $$($(call fingerprint,$(file)))" >> $(FOLDER)/installing;) \
+	{ echo "folder: $$(pwd -P)"; \
+	$(foreach file,$(INCLUDED),echo "$(file): $$($(call fingerprint,$(file)))";) } > $(FOLDER)/installing; \
 	mv $(FOLDER)/installing $(FOLDER)/installed

@@ -12,6 +12,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.scheduler.instigation import TickStatus
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -234,6 +238,27 @@ def pins_of(file: Path) -> dict[str, set[str]]:
         name, version = re.match(r"([a-z0-9-]+)(?:\[[a-z,-]+\])?==([^ ;]+)", requirement).groups()  # type: ignore[union-attr]
         pins.setdefault(name, set()).add(version)
     return pins
+
+
+@pytest.mark.dagster
+def test_dagster_keeps_its_history_in_the_project_and_reports_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reference = InstanceRef.from_dir(str(tmp_path / "home"), config_dir=str(ROOT))
+    with DagsterInstance.from_ref(reference) as instance:
+        instance.run_storage.get_runs()
+        assert instance.root_directory == ".dagster"
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_max_runtime_seconds > 3600
+        assert instance.run_retries_enabled
+        assert instance.run_retries_max_retries > 0
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        skipped = instance.get_tick_retention_settings(InstigatorType.SENSOR)[TickStatus.SKIPPED]
+        assert 0 < skipped <= 7
+    assert {file.name for file in tmp_path.iterdir()} == {".dagster"}
 
 
 def test_there_are_three_requirements_files() -> None:

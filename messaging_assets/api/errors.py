@@ -25,9 +25,16 @@ class MessagingError(Exception):
         self.what = what
         self.where = where
         self.remedy = remedy
-        place = f" ({where})" if where else ""
-        todo = f". To do: {remedy}" if remedy else ""
-        super().__init__(f"{what}{place}{todo}")
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        todo = f". To do: {self.remedy}" if self.remedy else ""
+        return f"{self.what}{place}{todo}"
+
+    def add_place(self, place: str) -> None:
+        """Says more about where it happened, for whoever passes the error on and knows."""
+        self.where = f"{self.where}, {place}" if self.where else place
 
 
 class ConfigurationError(MessagingError):

@@ -48,6 +48,18 @@ def open_reading(api: Api, resource: Resource, index: RowIndex) -> Reading:
     return Stream(api, resource, index)
 
 
+def first_records(api: Api, resource: Resource, count: int) -> list[Any]:
+    """The first records of a resource, by one request where it is a list of its own.
+
+    Raises:
+        ApiError: The API did not give them.
+    """
+    if is_swept(resource):
+        pages = _EndpointPages(api, resource)
+        return pages.fetch(pages.start, count).result().records[:count]
+    return list(islice(api.source().resources[resource.name], count))
+
+
 def is_swept(resource: Resource) -> bool:
     """Whether a resource is a list of its own by limit and offset, so that paging can be proved."""
     if resource.instance is not None or offset_settings(resource) is None:

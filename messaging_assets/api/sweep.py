@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.proof import OrderEvidence, PassCounts, Verdict, judge, needs_last_look
@@ -257,7 +258,11 @@ class _Window:
             self._discard()
             pending = self._fetcher.fetch(offset, self._paging.limit)
         self._fill(offset)
-        page = pending.result()
+        try:
+            page = pending.result()
+        except ApiError as error:
+            error.add_place(f"offset {offset}")
+            raise
         self._total = page.total
         if not self._pages:
             self._width = min(self._fetcher.in_flight, self._width + 1)

@@ -75,19 +75,10 @@ def _raw_asset(
         warehouse: WarehouseResource,
         dlt: MessagingDltResource,
     ) -> Iterator[MaterializeResult[None]]:
-        doing = f"syncing {resource.name} of {connection.name}"
-
         def stage(source: DltSource, pipeline: Pipeline) -> None:
-            events = dlt.run(
-                context=context,
-                dlt_source=source,
-                dlt_pipeline=pipeline,
-                dagster_dlt_translator=translator,
-            )
-            for event in events:
-                context.log.debug(f"staged by dlt: {dict(event.metadata or {})}")
+            dlt.load(context, source, pipeline, translator)
 
-        with explained(doing):
+        with explained(f"syncing {resource.name} of {connection.name}"):
             started = datetime.now(UTC)
             file = warehouse.of(connection)
             result = sync_resource(

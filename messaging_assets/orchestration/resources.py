@@ -5,6 +5,7 @@ nothing. The API's address, the secrets and the place of the file are asked for 
 that they can be changed without loading the definitions again.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import duckdb
 from dagster import AssetExecutionContext, ConfigurableResource, InitResourceContext, OpExecutionContext
-from dagster_dlt import DagsterDltResource
+from dagster_dlt import DagsterDltResource, DagsterDltTranslator
 from dagster_duckdb import DuckDBResource
 from dlt.common.pipeline import LoadInfo
+from dlt.common.warnings import DltDeprecationWarning
 from dlt.extract.resource import DltResource
+from dlt.extract.source import DltSource
 from dlt.pipeline.pipeline import Pipeline
 from pydantic import Field, PrivateAttr
 
@@ -131,6 +134,25 @@ class MessagingDltResource(DagsterDltResource):
     Rows, columns and the table's name are known when the warehouse has published what dlt staged:
     see `metadata`.
     """
+
+    def load(
+        self,
+        context: AssetExecutionContext,
+        source: DltSource,
+        pipeline: Pipeline,
+        translator: DagsterDltTranslator,
+    ) -> None:
+        """Run the pipeline and note in the run's log what it did; the materialisation is the caller's."""
+        with warnings.catch_warnings():
+            # dagster-dlt empties the pipeline by a name that dlt calls deprecated.
+            warnings.simplefilter("ignore", DltDeprecationWarning)
+            for event in self.run(
+                context=context,
+                dlt_source=source,
+                dlt_pipeline=pipeline,
+                dagster_dlt_translator=translator,
+            ):
+                context.log.debug(f"staged by dlt: {dict(event.metadata or {})}")
 
     def extract_resource_metadata(
         self,

@@ -9,7 +9,7 @@ import math
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 from typing import Any, Literal, NoReturn
@@ -265,6 +265,9 @@ class Application:
             row = orjson.Fragment(self.workspace.written(page.resource, key))
             return Answer(body=_written({"data": row}))
         with self.workspace.lock:
+            if style == "cursor" and not self.faults.ignore_offset:
+                # The script may have moved the row that the cursor names.
+                page = replace(page, offset=self._cursor_offset(page.resource, params.get("cursor", "")))
             return self._listed(style, page, params)
 
     def _listed(self, style: str, page: _Page, params: Mapping[str, str]) -> Answer:

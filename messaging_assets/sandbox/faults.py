@@ -341,5 +341,13 @@ def _value(name: str, kind: Any, text: str) -> Any:
         return text
     for number in (int, float):
         if kind is number or number in get_args(kind):
-            return number(text)
+            return _number(name, number, text, choices)
     raise ValueError(f"{name}: {text!r} is none of {', '.join(choices)}")
+
+
+def _number(name: str, number: type[int] | type[float], text: str, choices: Sequence[str]) -> int | float:
+    try:
+        return number(text)
+    except ValueError:
+        expected = ", ".join([*choices, "a whole number" if number is int else "a number"])
+        raise ValueError(f"{name}: {text!r} is none of {expected}") from None

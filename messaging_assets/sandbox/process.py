@@ -24,6 +24,9 @@ from messaging_assets.sandbox.workspace import Where
 
 _PROJECT = Path(__file__).parents[2]
 _PATIENCE = 10.0
+_ERRORS: Mapping[str, type[Exception]] = {
+    error.__name__: error for error in (KeyError, OSError, TypeError, ValueError)
+}
 _CALLS = (
     "add_resource",
     "count",
@@ -63,6 +66,7 @@ class SandboxProcess(AbstractContextManager["SandboxProcess"]):
 
     def start(self) -> "SandboxProcess":
         """Start the process and wait until it listens."""
+        settings = json.dumps(self._settings, default=_plain)
         self._child = subprocess.Popen(  # noqa: S603 - this Python, with fixed arguments
             [sys.executable, "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
@@ -70,7 +74,6 @@ class SandboxProcess(AbstractContextManager["SandboxProcess"]):
             text=True,
             cwd=_PROJECT,
         )
-        settings = json.dumps(self._settings, default=_plain)
         try:
             self._address = self._exchange({"settings": settings, "faults": self._faults.to_json()})
         except BaseException:
@@ -216,7 +219,7 @@ class SandboxProcess(AbstractContextManager["SandboxProcess"]):
             raise RuntimeError("the sandbox's process ended unexpectedly")
         answer = json.loads(line)
         if "error" in answer:
-            kind = {"KeyError": KeyError, "ValueError": ValueError}.get(answer["kind"], RuntimeError)
+            kind = _ERRORS.get(answer["kind"], RuntimeError)
             raise kind(answer["error"])
         return answer["result"]
 
@@ -236,20 +239,19 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
     settings = json.loads(first["settings"])
     if "epoch" in settings:
         settings["epoch"] = datetime.fromisoformat(settings["epoch"])
-    with Sandbox(faults=Faults.from_json(first["faults"]), **settings) as sandbox:
-        _say(
-            answers,
-            result={
-                "base_url": sandbox.base_url,
-                "client_id": sandbox.client_id,
-                "client_secret": sandbox.client_secret,
-            },
-        )
+    try:
+        sandbox = Sandbox(faults=Faults.from_json(first["faults"]), **settings).start()
+    except (OSError, TypeError, ValueError) as error:
+        _complain(answers, error)
+        return
+    with sandbox:
+        address = ("base_url", "client_id", "client_secret")
+        _say(answers, result={name: getattr(sandbox, name) for name in address})
         for line in orders:
             try:
                 result = _called(sandbox, json.loads(line))
             except (KeyError, TypeError, ValueError) as error:
-                _say(answers, kind=type(error).__name__, error=str(error.args[0] if error.args else error))
+                _complain(answers, error)
             else:
                 _say(answers, result=result)
 
@@ -270,6 +272,11 @@ def _called(sandbox: Sandbox, message: Mapping[str, Any]) -> Any:
 def _say(answers: IO[str], **message: Any) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
+
+
+def _complain(answers: IO[str], error: Exception) -> None:
+    kind = next(name for name, kind in _ERRORS.items() if isinstance(error, kind))
+    _say(answers, kind=kind, error=str(error.args[0] if len(error.args) == 1 else error))
 
 
 def _plain(value: Any) -> Any:

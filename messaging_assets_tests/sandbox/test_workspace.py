@@ -49,7 +49,9 @@ def test_a_workspace_grows_edits_and_deletes_as_time_passes() -> None:
     workspace = _growing(clock)
     before = {row["id"]: row for row in workspace.rows("messages")}
     seen = dict(before)
-    edited, reacted, deleted = set(), set(), set()
+    edited: set[str] = set()
+    reacted: set[str] = set()
+    deleted: set[str] = set()
     for _ in range(24):
         clock.advance(hours=1)
         after = {row["id"]: row for row in workspace.rows("messages")}

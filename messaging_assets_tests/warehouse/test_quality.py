@@ -69,8 +69,9 @@ def test_missing_keys_are_counted_once_and_are_no_duplicates(database: duckdb.Du
 def test_dates_that_cannot_be_are_found_on_rows_alive(database: duckdb.DuckDBPyConnection) -> None:
     creation = facts(
         database,
-        "('none', 'x', null, null), ('gone', 'x', null, now()), ('later', 'x', now() + interval 1 hour, null), "
-        "('soon', 'x', now() + interval 1 minute, null), ('past', 'x', now() - interval 1 day, null)",
+        "('none', 'x', null, null), ('gone', 'x', null, now()), "
+        "('later', 'x', now() + interval 1 hour, null), ('soon', 'x', now() + interval 1 minute, null), "
+        "('past', 'x', now() - interval 1 day, null)",
     ).creation
     assert creation is not None
     assert creation.missing == Offending(1, ("none",))

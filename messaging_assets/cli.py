@@ -1,0 +1,232 @@
+"""The command line: `messaging sync`, `messaging check`, `messaging status`.
+
+Arguments in, words and exit codes out. A sync goes through Dagster, so that it stands in the same history
+as the runs of `dagster dev`. What is printed is computed elsewhere.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from tabulate import tabulate
+
+from messaging_assets.api.connection import Connection, read_connections
+from messaging_assets.api.errors import MessagingError
+
+# Imports of Dagster, dlt's sources and DuckDB stand in the functions that need them: each costs a good
+# part of a second, and `--help` and mistakes in a file need none of them.
+
+
+def _explaining(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns the errors of this package into their message and exit code 1."""
+
+    @wraps(command)
+    def explained(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except MessagingError as error:
+            _fail(str(error))
+
+    return explained
+
+
+def _fail(message: str) -> NoReturn:
+    click.secho(message, fg="red", err=True)
+    sys.exit(1)
+
+
+_only = click.option("--connection", "only", metavar="NAME", help="This connection alone; default: all.")
+
+
+@click.group()
+def main() -> None:
+    """Sync messaging APIs into DuckDB.
+
+    Without configuration everything runs against the bundled sandbox API. To use your own API, set
+    SOURCES__MESSAGING__BASE_URL, SOURCES__MESSAGING__CLIENT_ID and SOURCES__MESSAGING__CLIENT_SECRET, or the
+    same keys in .dlt/secrets.toml.
+    """
+
+
+@main.command()
+@_only
+@click.option("--reconcile", is_flag=True, help="Read everything and verify it in full.")
+@click.option(
+    "--accept-deletions",
+    is_flag=True,
+    help="Mark deletions this once, even if more rows vanish than the connection allows.",
+)
+@click.option("--verbose", is_flag=True, help="Show every event of the run.")
+@_explaining
+def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: bool) -> None:
+    """Sync all resources through Dagster and show what changed.
+
+    Exit code 1 if anything failed; what did not fail is loaded.
+    """
+    from messaging_assets.orchestration.headless import run_sync
+
+    reports = [
+        run_sync(connection, reconcile=reconcile, accept_deletions=accept_deletions, verbose=verbose)
+        for connection in _chosen(only)
+    ]
+    rows = [
+        [
+            table.name,
+            table.rows,
+            table.new,
+            table.changed,
+            table.deleted,
+            table.verified,
+            f"{table.seconds:.1f}",
+        ]
+        for report in reports
+        for table in report.tables
+    ]
+    headers = ["table", "rows", "new", "changed", "deleted", "verified", "seconds"]
+    click.echo()
+    _table(rows, headers)
+    for database in dict.fromkeys(report.database for report in reports):
+        click.echo(f"\nDuckDB file: {database}")
+    _what_next(reports[0].database)
+    failures = [failure for report in reports for failure in report.failures]
+    if failures:
+        _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
+
+
+@main.command()
+@_only
+@_explaining
+def check(only: str | None) -> None:
+    """Read every connection file, reach each API, get a token, fetch one row of each resource.
+
+    Exit code 1 if anything does not work.
+    """
+    from messaging_assets.api.probe import probe
+
+    broken = False
+    for connection in _chosen(only):
+        click.secho(f"{connection.name} ({connection.file})", bold=True)
+        for note in connection.notes:
+            click.echo(f"  note: {note}")
+        try:
+            with _opened(connection) as api:
+                for found in probe(api, connection):
+                    broken = broken or not found.works
+                    click.echo(f"  {_mark(works=found.works)} {found.tried}: {found.words}")
+        except MessagingError as error:
+            broken = True
+            click.echo(f"  {_mark(works=False)} {error}")
+    if broken:
+        sys.exit(1)
+
+
+@main.command()
+@_only
+@click.option("--last", default=10, show_default=True, help="How many syncs to show per connection.")
+@_explaining
+def status(only: str | None, last: int) -> None:
+    """Show the last syncs from the ledger and how fresh each table is."""
+    from messaging_assets.orchestration.resources import database_file
+    from messaging_assets.warehouse.status import read_status
+
+    for connection in _chosen(only):
+        database = database_file(connection)
+        click.secho(f"{connection.name} in {database}", bold=True)
+        found = read_status(database, connection)
+        now = datetime.now(UTC)
+        _table(
+            [
+                [
+                    t.table,
+                    t.rows,
+                    t.deleted,
+                    _age(t.synced_at, now),
+                    _age(t.newest, now),
+                    t.verified,
+                    t.rejected,
+                ]
+                for t in found.tables
+            ],
+            ["table", "rows", "deleted", "synced", "newest row", "verified", "rejected"],
+        )
+        click.echo()
+        _table(
+            [
+                [
+                    f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
+                    entry.resource,
+                    entry.mode,
+                    entry.rows_new,
+                    entry.rows_changed,
+                    entry.rows_deleted,
+                    entry.requests,
+                    f"{(entry.ended_at - entry.started_at).total_seconds():.1f}",
+                    entry.error or entry.verified,
+                ]
+                for entry in found.syncs[:last]
+            ],
+            [
+                "started (UTC)",
+                "resource",
+                "mode",
+                "new",
+                "changed",
+                "deleted",
+                "requests",
+                "seconds",
+                "outcome",
+            ],
+        )
+        click.echo()
+
+
+def _chosen(only: str | None) -> Sequence[Connection]:
+    connections = read_connections()
+    chosen = [connection for connection in connections if only in (None, connection.name)]
+    if not chosen:
+        names = ", ".join(connection.name for connection in connections)
+        _fail(f"there is no connection named {only}; there are: {names}")
+    return chosen
+
+
+@contextmanager
+def _opened(connection: Connection) -> Iterator[Any]:
+    from dagster import build_init_resource_context
+
+    from messaging_assets.orchestration.resources import MessagingApi, uses_sandbox
+
+    where = "the bundled sandbox" if uses_sandbox(connection) else "the configured address"
+    click.echo(f"  reads {where}")
+    with MessagingApi().yield_for_execution(build_init_resource_context()) as apis:
+        yield apis.open(connection)
+
+
+def _mark(*, works: bool) -> str:
+    return click.style("ok    ", fg="green") if works else click.style("BROKEN", fg="red")
+
+
+def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
+    click.echo(tabulate(rows, headers, tablefmt="simple", intfmt=",", disable_numparse=[0]))
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return "never"
+    minutes = int((now - moment).total_seconds() // 60)
+    for unit, size in (("days", 2880), ("hours", 120)):
+        if minutes >= size:
+            return f"{minutes // (size // 2)} {unit} ago"
+    return f"{minutes} minutes ago" if minutes else "just now"
+
+
+def _what_next(database: Path) -> None:
+    click.echo(
+        "\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules"
+        "\n       messaging status    the last syncs, and how fresh each table is"
+        f"\n       duckdb {database}    ... or any other DuckDB client"
+    )

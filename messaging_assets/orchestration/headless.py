@@ -1,0 +1,153 @@
+"""Running a sync job through Dagster without its UI, and reporting what it did.
+
+The run stands in the same history as those of `dagster dev`: in DAGSTER_HOME where that is set, else in the
+folder that dagster.yaml names. What a job does is defined in `orchestration`.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    DagsterError,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    InitLoggerContext,
+    LoggerDefinition,
+    logger,
+)
+
+from messaging_assets.api.connection import Connection
+from messaging_assets.orchestration.assets import SyncConfig
+from messaging_assets.orchestration.build import build_definitions
+from messaging_assets.orchestration.names import op_name, reconcile_job_name, sync_job_name
+from messaging_assets.orchestration.resources import database_file
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What a run did to a table."""
+
+    name: str
+    rows: int
+    new: int
+    changed: int
+    deleted: int
+    verified: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        database: The DuckDB file.
+        tables: The tables that were materialised.
+        failures: What failed, a message each.
+    """
+
+    database: Path
+    tables: tuple[TableReport, ...]
+    failures: tuple[str, ...]
+
+
+def run_sync(connection: Connection, *, reconcile: bool, accept_deletions: bool, verbose: bool) -> RunReport:
+    """Runs a connection's sync or reconcile job in this process.
+
+    Args:
+        connection: The connection.
+        reconcile: Run the reconcile job instead of the sync job.
+        accept_deletions: Mark deletions even if more rows vanish than the connection allows.
+        verbose: Show every event of the run, not only what is worth reading.
+    """
+    job_name = (reconcile_job_name if reconcile else sync_job_name)(connection.name)
+    definitions = Definitions.merge(
+        build_definitions([connection]), Definitions(loggers={"console": _console(verbose=verbose)})
+    )
+    config = SyncConfig(mode="reconcile" if reconcile else "sync", accept_deletions=accept_deletions)
+    ops = {
+        op_name(connection.name, resource.table): {"config": config.model_dump()}
+        for resource in connection.resources
+        if resource.selected
+    }
+    with _instance() as instance:
+        result = definitions.resolve_job_def(job_name).execute_in_process(
+            run_config={"ops": ops, "loggers": {"console": {}}}, instance=instance, raise_on_error=False
+        )
+        return RunReport(database_file(connection), tuple(_tables(result)), tuple(_failures(result)))
+
+
+@contextmanager
+def _instance() -> Iterator[DagsterInstance]:
+    try:
+        instance = DagsterInstance.get()
+    except DagsterError:
+        # DAGSTER_HOME is not set.
+        here = Path.cwd()
+        has_own = (here / "dagster.yaml").exists()
+        instance = DagsterInstance.from_config(str(here)) if has_own else DagsterInstance.ephemeral()
+    with instance:
+        yield instance
+
+
+def _tables(result: ExecuteInProcessResult) -> Iterator[TableReport]:
+    for event in result.all_events:
+        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
+            metadata = event.materialization.metadata
+            seconds = metadata["seconds"].value
+            assert isinstance(seconds, float)
+            yield TableReport(
+                name=".".join(event.materialization.asset_key.path),
+                rows=_count(metadata, "dagster/row_count"),
+                new=_count(metadata, "rows_new"),
+                changed=_count(metadata, "rows_changed"),
+                deleted=_count(metadata, "rows_deleted"),
+                verified=str(metadata["verified"].value),
+                seconds=seconds,
+            )
+
+
+def _count(metadata: Mapping[str, Any], name: str) -> int:
+    return int(metadata[name].value)
+
+
+def _failures(result: ExecuteInProcessResult) -> Iterator[str]:
+    for event in result.all_events:
+        if event.event_type is DagsterEventType.STEP_FAILURE:
+            told = event.step_failure_data.user_failure_data
+            error = event.step_failure_data.error
+            words = told.description if told else error.message.strip() if error else "without a word"
+            yield f"{event.step_key}: {words}"
+
+
+def _console(*, verbose: bool) -> LoggerDefinition:
+    """A logger for a terminal: the time and the message, on standard error."""
+
+    @logger
+    def console(_: InitLoggerContext) -> logging.Logger:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Concise("%(asctime)s %(message)s", "%H:%M:%S"))
+        shown = logging.Logger("messaging", logging.DEBUG if verbose else logging.INFO)
+        shown.addHandler(handler)
+        return shown
+
+    return console
+
+
+class _Concise(logging.Formatter):
+    """Shows Dagster's messages without the run's id and the process before them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", None) or {}
+        step, message = meta.get("step_key"), meta.get("orig_message")
+        if message is not None:
+            record = logging.makeLogRecord({**record.__dict__, "args": ()})
+            record.msg = f"{step}: {message}" if step else message
+            record.exc_info = record.exc_text = None
+        return super().format(record)
