@@ -6,14 +6,16 @@ fingerprint is a digest: no content can be read from it.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from messaging_assets.api.connection import Resource
+from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.error_handler import ErrorHandler
-from messaging_assets.api.page import Page, PageDecoder
+from messaging_assets.api.page import Page
+from messaging_assets.api.reading import is_swept
 from messaging_assets.api.source import Api
 
 #: Fields that tell an edited row from the row before, beside its key.
@@ -37,10 +39,8 @@ class Glance:
 
 
 def can_glance(resource: Resource) -> bool:
-    """Whether both ends of a resource's list can be asked for: one list, paged by offset in the query."""
-    words = _offset_words(resource.paginator)
-    depends = "{" in str(resource.endpoint.get("path", ""))
-    return words is not None and not depends and not any(name.endswith("_body_path") for name in words)
+    """Whether both ends of a resource's list can be asked for: it is one list, paged by offset."""
+    return is_swept(resource)
 
 
 def hurried(client: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,28 +60,15 @@ def glance(api: Api, resource: Resource, held: int | None = None) -> Glance:
     Returns:
         The state of the list. Two glances at a list that did not change are equal.
     """
-    words = _offset_words(resource.paginator) or {}
-    head = _page(api, resource, words, offset=0, limit=1)
+    pages = EndpointPages(api, resource, error_handler=ErrorHandler(max_retries=0))
+    head = pages.fetch(pages.start, 1).result()
     if head.total is not None:
-        tail = _page(api, resource, words, offset=max(head.total - 1, 0), limit=1)
+        tail = pages.fetch(max(head.total - 1, 0), 1).result()
     else:
-        tail = _page(api, resource, words, offset=max((held or 1) - 1, 0), limit=int(words.get("limit", 100)))
+        tail = pages.fetch(max((held or 1) - 1, 0), pages.limit).result()
     seen = [head.total, _told(head, resource), _told(tail, resource)]
     digest = hashlib.sha256(orjson.dumps(seen, default=str, option=orjson.OPT_SORT_KEYS))
     return Glance(head.total, digest.hexdigest()[:32])
-
-
-def _page(api: Api, resource: Resource, words: Mapping[str, Any], *, offset: int, limit: int) -> Page:
-    request = api.endpoint_request(resource.name)
-    place = {words.get("offset_param", "offset"): offset, words.get("limit_param", "limit"): limit}
-    decode = PageDecoder(resource.endpoint.get("data_selector"), words.get("total_path", "total"))
-    return api.transport.call(
-        replace(
-            request, params={**(request.params or {}), **place}, error_handler=ErrorHandler(max_retries=0)
-        ),
-        lambda response: decode(response.body),
-        api.usage(resource.name),
-    )
 
 
 def _told(page: Page, resource: Resource) -> list[Any]:
@@ -91,12 +78,3 @@ def _told(page: Page, resource: Resource) -> list[Any]:
         [record.get(name) for name in names] if isinstance(record, dict) else type(record).__name__
         for record in page.records
     ]
-
-
-def _offset_words(paginator: Any) -> Mapping[str, Any] | None:
-    """The words of an offset paginator as a dictionary; None for any other paginator."""
-    if paginator == "offset":
-        return {}
-    if isinstance(paginator, Mapping) and paginator.get("type") == "offset":
-        return paginator
-    return None

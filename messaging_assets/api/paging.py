@@ -97,6 +97,7 @@ class AnchoredPaging:
         # The last page that held nothing but known rows, and the nearest one behind it that held none.
         self._known_page: tuple[int, int] | None = None
         self._unknown_offset: int | None = None
+        self._rows_ahead_offset: int | None = None
         self._adjacent_offset: int | None = None
         self._confirming_end = False
 
@@ -152,7 +153,7 @@ class AnchoredPaging:
     def _accept(self, offset: int, rows: int, anchor: int, total: int | None, has_more: bool | None) -> Step:
         self._accepted_pages += 1
         self._steps = self._steps_back = self._steps_forward = 0
-        self._known_page = self._unknown_offset = self._adjacent_offset = None
+        self._forget_surroundings()
         self._confirming_end = False
         if self._is_end(offset, rows, total, has_more):
             return self._finish(accepted=True)
@@ -191,10 +192,13 @@ class AnchoredPaging:
         if empty and offset == reach:
             return self._confirm_end(known_offset)
         self._count_step()
+        if not empty:
+            self._rows_ahead_offset = offset
         if offset == self._adjacent_offset:
-            # The row right behind the known ones is gone or hidden: look as far as the known page reaches.
-            self._adjacent_offset = self._unknown_offset = None
-            return self._ask(reach, accepted=False)
+            # Nothing can be tied to the known rows: what stands right behind them is hidden or gone. The
+            # nearest rows that were seen there follow, as far as can be told.
+            self._adjacent_offset, self._unknown_offset = self._rows_ahead_offset, None
+            return self._ask(self._adjacent_offset or reach, accepted=False)
         self._unknown_offset = offset
         nearer = (known_offset + offset) // 2
         return self._ask(max(reach, nearer) if offset > reach else nearer, accepted=False)
@@ -212,12 +216,16 @@ class AnchoredPaging:
     def _step_back(self, offset: int) -> Step:
         self._count_step()
         self.drift_repaired += 1
-        self._known_page = self._unknown_offset = self._adjacent_offset = None
+        self._forget_surroundings()
         self._confirming_end = False
         self._steps_forward = 0
         back = max(1, self.page_size - 1) * 2**self._steps_back
         self._steps_back += 1
         return self._ask(max(self._start, offset - back), accepted=False)
+
+    def _forget_surroundings(self) -> None:
+        self._known_page = self._unknown_offset = None
+        self._rows_ahead_offset = self._adjacent_offset = None
 
     def _is_full(self, rows: int) -> bool:
         return rows >= self.page_size > 1
@@ -271,7 +279,8 @@ class AnchoredPaging:
         if offset == self._start:
             self._first_keys = tuple(keys)
             return
-        identical = len(keys) > 1 and tuple(keys) == self._first_keys
+        telling = len([key for key in keys if key is not None]) > 1
+        identical = telling and tuple(keys) == self._first_keys
         self._identical_pages = self._identical_pages + 1 if identical else 0
         if self._identical_pages >= MAX_IDENTICAL_PAGES:
             raise PagingError(

@@ -5,18 +5,18 @@ of sweeping stand in `sweep`, those of the verdict in `proof`.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
+from dlt.common.exceptions import DltException
+
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.digests import content_digest, key_digest
-from messaging_assets.api.page import Page, PageDecoder
+from messaging_assets.api.endpoint import EndpointPages
+from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.proof import Verdict
 from messaging_assets.api.row_index import Change, RowIndex
-from messaging_assets.api.source import Api
-from messaging_assets.api.source import _offset_settings as offset_settings
+from messaging_assets.api.source import Api, offset_settings
 from messaging_assets.api.sweep import MAX_PASSES, Delivery, Sweep, SweepProgress
 
 # Records of a stream that are looked at together.
@@ -44,7 +44,7 @@ def open_reading(api: Api, resource: Resource, index: RowIndex) -> Reading:
         index: The rows held; it is brought up to date.
     """
     if is_swept(resource):
-        return Sweep(_EndpointPages(api, resource), index, resource.primary_key)
+        return Sweep(EndpointPages(api, resource), index, resource.primary_key)
     return Stream(api, resource, index)
 
 
@@ -55,9 +55,30 @@ def first_records(api: Api, resource: Resource, count: int) -> list[Any]:
         ApiError: The API did not give them.
     """
     if is_swept(resource):
-        pages = _EndpointPages(api, resource)
+        pages = EndpointPages(api, resource)
         return pages.fetch(pages.start, count).result().records[:count]
-    return list(islice(api.source().resources[resource.name], count))
+    return _next_records(iter(api.source().resources[resource.name]), count, resource.name)
+
+
+def _next_records(records: Iterator[Any], count: int, resource: str) -> list[Any]:
+    """The next records of a dlt resource.
+
+    Raises:
+        ApiError: The error that stopped dlt, or one in its place: dlt's own texts may hold content.
+    """
+    try:
+        return list(islice(records, count))
+    except DltException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, MessagingError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        raise ApiError(
+            f"dlt could not read the resource ({type(error.__cause__ or error).__name__})",
+            where=resource,
+            remedy="check its endpoint: path, paginator, data_selector",
+        ) from None
 
 
 def is_swept(resource: Resource) -> bool:
@@ -75,32 +96,6 @@ def depends_on_parent(resource: Resource) -> bool:
     """Whether a resource is read once for each row of another one."""
     texts = str([resource.endpoint.get(word) for word in ("path", "params", "json", "data", "headers")])
     return "{resources." in texts or "'type': 'resolve'" in texts
-
-
-class _EndpointPages:
-    """Fetches the pages of one endpoint."""
-
-    def __init__(self, api: Api, resource: Resource) -> None:
-        settings = offset_settings(resource)
-        assert settings is not None
-        self.limit = settings.limit
-        self.start = settings.offset
-        self.maximum_offset = settings.maximum_offset
-        self.in_flight = api.transport.in_flight
-        self._api = api
-        self._settings = settings
-        self._request = api.endpoint_request(resource.name)
-        self._usage = api.usage(resource.name)
-        selector = resource.endpoint.get("data_selector")
-        self._decode = PageDecoder(selector, settings.total_path, settings.has_more_path)
-
-    def fetch(self, offset: int, limit: int) -> "Future[Page]":
-        params = dict(self._request.params or {})
-        body = dict(self._request.json or {})
-        self._settings.place(offset, limit, params, body)
-        request = replace(self._request, params=params, json=body or None)
-        sending = self._api.transport.send(request, lambda response: self._decode(response.body), self._usage)
-        return self._api.transport.submit(sending)
 
 
 class Stream:
@@ -135,7 +130,7 @@ class Stream:
         self.index.begin_pass()
         self.progress.passes += 1
         records = iter(self._api.source().resources[self._name])
-        while batch := list(islice(records, STREAM_BATCH)):
+        while batch := _next_records(records, STREAM_BATCH, self._name):
             yield self._deliver(batch)
 
     def _deliver(self, records: list[Any]) -> Delivery:

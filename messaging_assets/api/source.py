@@ -231,10 +231,8 @@ class Api(AbstractContextManager["Api"]):
         endpoint = words["endpoint"] = dict(words.get("endpoint") or {})
         endpoint.pop("error_handler", None)
         endpoint["auth"] = DeferredAuth(self._sendings[resource.name])
-        if (settings := _offset_settings(resource)) is not None:
-            endpoint["paginator"] = AnchoredOffsetPaginator(
-                settings, resource.primary_key, _selector(resource)
-            )
+        if (settings := offset_settings(resource)) is not None:
+            endpoint["paginator"] = AnchoredOffsetPaginator(settings, _own_key(resource), _selector(resource))
         return words
 
     def _sending(self, resource: Resource, authorisers: Authorisers) -> Sending:
@@ -294,7 +292,7 @@ def _is_offset(paginator: Any) -> bool:
     return paginator == "offset" or type(paginator) is OffsetPaginator
 
 
-def _offset_settings(resource: Resource) -> OffsetSettings | None:
+def offset_settings(resource: Resource) -> OffsetSettings | None:
     """Return the settings of the resource's offset paginator, None where it has another one or none."""
     paginator = resource.paginator
     if not _is_offset(paginator):
@@ -322,6 +320,17 @@ def _settings_of(paginator: OffsetPaginator) -> OffsetSettings:
     )
 
 
+def _own_key(resource: Resource) -> tuple[str, ...]:
+    """Return the key fields that the records themselves have: a parent's are added behind the paginator."""
+    from_parent = tuple(f"_{field}" for field in resource.definition.get("include_from_parent") or ())
+    own = tuple(
+        field
+        for field in resource.primary_key
+        if not (field.startswith("_") and from_parent and field.endswith(from_parent))
+    )
+    return own or resource.primary_key
+
+
 def _selector(resource: Resource) -> str | None:
     selector = resource.endpoint.get("data_selector")
     return None if selector is None else str(selector)
@@ -331,7 +340,7 @@ def _check(resource: Resource) -> Callable[[bytes], object] | None:
     """Return what an answer has to pass to count as one, None where response actions judge it."""
     if any(_judges_success(action) for action in resource.endpoint.get("response_actions") or ()):
         return None
-    settings = _offset_settings(resource)
+    settings = offset_settings(resource)
     if settings is None:
         return parse_json
     return PageDecoder(_selector(resource), settings.total_path, settings.has_more_path)

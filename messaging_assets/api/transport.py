@@ -251,9 +251,9 @@ class Transport(AbstractContextManager["Transport"]):
             except _LineFailure as failure:
                 if last or not failure.again:
                     self._give_up(failure, request, origin, attempt)
-            except MalformedPageError:
+            except MalformedPageError as error:
                 if last:
-                    raise
+                    raise _placed(error, request.url, attempt) from None
             self._refuse_to_wait_longer(asked, request)
             await self._sleep(handler.wait(attempt, asked), usage)
             self._count(usage, retries=1)
@@ -466,6 +466,12 @@ class Transport(AbstractContextManager["Transport"]):
                 lasting=True,
             )
         return _LineFailure(_cut_line(error, host, self._timeouts), "try again later; check {address}")
+
+
+def _placed(error: MalformedPageError, url: str, attempts: int) -> MalformedPageError:
+    """Return the error with the place, which whoever decodes a body does not know."""
+    what = error.what + (f", in {attempts} attempts" if attempts > 1 else "")
+    return MalformedPageError(what, where=error.where or shown(url), remedy=error.remedy)
 
 
 def _redirected(outgoing: Outgoing, status: int, target: str) -> Outgoing:

@@ -349,5 +349,6 @@ def _number(name: str, number: type[int] | type[float], text: str, choices: Sequ
     try:
         return number(text)
     except ValueError:
-        expected = ", ".join([*choices, "a whole number" if number is int else "a number"])
-        raise ValueError(f"{name}: {text!r} is none of {expected}") from None
+        wanted = "a whole number" if number is int else "a number"
+        expected = f"none of {', '.join(choices)}, nor {wanted}" if choices else f"not {wanted}"
+        raise ValueError(f"{name}: {text!r} is {expected}") from None

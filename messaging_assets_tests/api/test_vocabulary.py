@@ -12,6 +12,7 @@ import requests
 import yaml
 from dagster import AssetSpec
 from dlt.common.configuration.specs.base_configuration import is_secret_hint
+from dlt.common.schema.typing import TColumnSchema
 from dlt.common.typing import is_typeddict
 from dlt.sources.helpers.rest_client.auth import BearerTokenAuth
 from dlt.sources.helpers.rest_client.paginators import SinglePagePaginator

@@ -43,7 +43,7 @@ def test_a_change_is_read_from_text(text: str, change: At) -> None:
         (Broken.parse, "teapot", "'teapot' is none of status, hang"),
         (Broken.parse, "503,often=1", "'often' is none of kind, resource"),
         (Broken.parse, "503,rate", "not of the form name=value"),
-        (Broken.parse, "503,rate=much", "could not convert"),
+        (Broken.parse, "503,rate=much", "rate: 'much' is not a number"),
         (At.parse, "3,explode,messages", "'explode' is none of insert"),
         (At.parse, "x,delete,messages", "invalid literal"),
         (At.parse, "3,delete,messages,where=nowhere", "'nowhere' is none of head"),

@@ -173,8 +173,16 @@ def test_a_row_that_is_not_there_can_be_neither_edited_nor_deleted(identity: obj
 
 @pytest.mark.parametrize(
     "text",
-    ["null", "17", '"text"', "[]", '{"id": "\\ud800"}', '{"n": 1267650600228229401496703205376}', '{"id": 1, "id": 2}'],
-)  # fmt: skip
+    [
+        "null",
+        "17",
+        '"x"',
+        "[]",
+        '{"id": "\\ud800"}',
+        '{"n": 1267650600228229401496703205376}',
+        '{"id": 1, "id": 2}',
+    ],
+)
 def test_any_json_text_can_be_a_row(text: str) -> None:
     workspace = Workspace(messages=3)
     workspace.raw_text("messages", text, 1)
