@@ -92,7 +92,7 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     _table(rows, headers)
     for database in dict.fromkeys(report.database for report in reports):
         click.echo(f"\nDuckDB file: {database}")
-    _what_next(reports[0].database)
+    _what_next(reports[0].database, rows[-1][0] if rows else None)
     failures = [failure for report in reports for failure in report.failures]
     if failures:
         _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
@@ -211,7 +211,8 @@ def _mark(*, works: bool) -> str:
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
-    click.echo(tabulate(rows, headers, tablefmt="simple", intfmt=",", disable_numparse=[0]))
+    if rows:
+        click.echo(tabulate(rows, headers, tablefmt="simple", intfmt=",", disable_numparse=[0]))
 
 
 def _age(moment: datetime | None, now: datetime) -> str:
@@ -224,9 +225,9 @@ def _age(moment: datetime | None, now: datetime) -> str:
     return f"{minutes} minutes ago" if minutes else "just now"
 
 
-def _what_next(database: Path) -> None:
-    click.echo(
-        "\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules"
-        "\n       messaging status    the last syncs, and how fresh each table is"
-        f"\n       duckdb {database}    ... or any other DuckDB client"
-    )
+def _what_next(database: Path, table: str | None) -> None:
+    click.echo("\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules")
+    click.echo("       messaging status    the last syncs, and how fresh each table is")
+    if table is not None:
+        # The file's name comes first: where a schema has the same name, DuckDB wants to be told which is meant.
+        click.echo(f"       duckdb {database} -c 'FROM {database.stem}.{table}'")

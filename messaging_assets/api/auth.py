@@ -135,6 +135,7 @@ class ClientCredentials:
                 error_handler.longest_wait,
             ),
             address_setting="token_url",
+            in_turn=False,
         )
 
 
@@ -185,11 +186,16 @@ class OAuth2Authoriser:
             token = await self._renew()
         request.headers["Authorization"] = token.authorization
 
-    async def renew_after_refusal(self, request: Outgoing) -> AfterRefusal:
-        """Get a new token, unless the refused one has been replaced already."""
+    async def renew_after_refusal(self, request: Outgoing, *, may_renew: bool) -> AfterRefusal:
+        """Get a new token, unless the refused one has been replaced already, or is about to be."""
         current = self._token
-        if current is not None and request.headers.get("Authorization") != current.authorization:
+        if current is None or request.headers.get("Authorization") != current.authorization:
             return AfterRefusal.REPLACED
+        if self._renewal is not None:
+            await self._renew()
+            return AfterRefusal.REPLACED
+        if not may_renew:
+            return AfterRefusal.FINAL
         await self._renew()
         return AfterRefusal.RENEWED
 
@@ -307,9 +313,9 @@ class RequestsAuthoriser:
             {name: value for name, value in prepared.headers.items() if name.lower() != "content-length"}
         )
 
-    async def renew_after_refusal(self, request: Outgoing) -> AfterRefusal:  # noqa: ARG002
+    async def renew_after_refusal(self, request: Outgoing, *, may_renew: bool) -> AfterRefusal:  # noqa: ARG002
         """Get a new token where that is possible: from a subclass of dlt's client credentials."""
-        if not isinstance(self._auth, OAuth2ClientCredentials):
+        if not may_renew or not isinstance(self._auth, OAuth2ClientCredentials):
             return AfterRefusal.FINAL
         await self._in_thread(self._auth.obtain_token)
         return AfterRefusal.RENEWED
@@ -331,7 +337,7 @@ class Authorisers:
 
     Args:
         transport: The transport that sends.
-        session: Sends for authorisations that obtain tokens by themselves.
+        session: Sends for authorisations that obtain tokens by themselves, out of turn.
         error_handler: Which failures of token endpoints are tried again.
     """
 

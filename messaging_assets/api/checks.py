@@ -219,6 +219,8 @@ def _allows_none(hint: Any) -> bool:
 
 def _needs_python(hint: Any) -> bool:
     """Whether only a function or an object of a class can be of this type."""
+    if hint is Any:
+        return False
     if _is_union(hint):
         return all(_needs_python(member) for member in typing.get_args(hint) if member is not type(None))
     origin = typing.get_origin(hint)

@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from messaging_assets.api.errors import MalformedPageError
+
 # The version of the content digest. A change of what is digested gets a new version, after which the
 # next sync finds every row changed and rewrites it once.
 CONTENT_DIGEST_VERSION = b"row-1"
@@ -37,7 +39,8 @@ def key_digest(record: object, primary_key: Sequence[str]) -> int | None:
     values = [record.get(field) for field in primary_key]
     if any(value_digest(value) is None for value in values):
         return None
-    return hash(tuple(values))
+    # Not of the values themselves: Python's hash of -1 is that of -2.
+    return hash(repr(values))
 
 
 def value_digest(value: object) -> int | None:
@@ -55,11 +58,21 @@ def content_digest(record: Mapping[str, Any]) -> int:
     Example:
         >>> content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1})
         True
+
+    Raises:
+        MalformedPageError: The record is nested too deeply.
     """
     try:
         text = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         # orjson refuses integers beyond 64 bits and texts with lone surrogates.
-        text = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        text = _tolerantly_written(record)
     digest = hashlib.blake2b(text, digest_size=8, person=CONTENT_DIGEST_VERSION).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def _tolerantly_written(record: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:
+        raise MalformedPageError("a record is nested too deeply to be read") from None

@@ -96,7 +96,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         if _NINETEEN_DIGITS in body.translate(_DIGITS) and _LONG_INTEGER.search(body):
-            return json.loads(body)
+            return _parse_tolerantly(body)
         return orjson.loads(body)
     except ValueError:
         # orjson refuses lone surrogates, which the standard library reads.
@@ -131,7 +131,7 @@ def _find(path: str | None, answer: Any) -> Any:
 
 
 def _as_count(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 

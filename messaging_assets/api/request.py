@@ -45,8 +45,13 @@ class Authoriser(Protocol):
     async def authorise(self, request: Outgoing) -> None:
         """Add credentials to the request's headers or address."""
 
-    async def renew_after_refusal(self, request: Outgoing) -> AfterRefusal:
-        """Say what to do now that the request's credentials were refused."""
+    async def renew_after_refusal(self, request: Outgoing, *, may_renew: bool) -> AfterRefusal:
+        """Say what to do now that the request's credentials were refused.
+
+        Args:
+            request: The request with the credentials that were refused.
+            may_renew: Whether new ones may be obtained; False where that was done for it already.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class ApiRequest:
         authoriser: Adds the credentials, None where there are none.
         error_handler: Which failures are tried again.
         address_setting: The name of the setting that holds the address, for error messages.
+        in_turn: Whether it counts among the requests that may be in flight at once. A request for a token
+            does not: those who wait for it hold all the turns.
     """
 
     url: str
@@ -74,6 +81,7 @@ class ApiRequest:
     authoriser: Authoriser | None = None
     error_handler: ErrorHandler = field(default_factory=ErrorHandler)
     address_setting: str = "base_url"
+    in_turn: bool = True
 
     def outgoing(self) -> Outgoing:
         """Return the request as it goes out, without credentials."""

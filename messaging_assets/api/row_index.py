@@ -161,8 +161,8 @@ class RowIndex:
 class UnseenKeys:
     """A set of key digests, held as a sorted array."""
 
-    def __init__(self, keys: Digests) -> None:
-        self._keys = keys
+    def __init__(self, keys: Digests | None = None) -> None:
+        self._keys = np.zeros(0, dtype=np.int64) if keys is None else keys
 
     def __len__(self) -> int:
         return len(self._keys)

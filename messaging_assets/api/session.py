@@ -101,11 +101,13 @@ class TransportAdapter(BaseAdapter):
 
     Args:
         transport: The transport; it is not closed with the adapter.
+        in_turn: Whether requests count among those in flight, see `ApiRequest`.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, in_turn: bool = True) -> None:
         super().__init__()
         self._transport = transport
+        self._in_turn = in_turn
 
     def send(  # type: ignore[override]
         self,
@@ -145,6 +147,7 @@ class TransportAdapter(BaseAdapter):
                     body=_bytes(request.body),
                     authoriser=sending.authoriser,
                     error_handler=sending.error_handler,
+                    in_turn=self._in_turn,
                 ),
                 decode,
                 sending.usage,
@@ -168,15 +171,16 @@ class TransportSession(requests.Session):
 
     Args:
         transport: The transport; it is not closed with the session.
+        in_turn: Whether requests count among those in flight, see `ApiRequest`.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, in_turn: bool = True) -> None:
         super().__init__()
         self.trust_env = False
         self.headers.clear()
         self._transport = transport
-        self.mount("http://", TransportAdapter(transport))
-        self.mount("https://", TransportAdapter(transport))
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, TransportAdapter(transport, in_turn=in_turn))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TransportSession":
         """Stay the same object: dlt copies its configuration, and there is one transport."""

@@ -143,7 +143,9 @@ class Api(AbstractContextManager["Api"]):
         self._session = TransportSession(self.transport)
         self._usages: dict[str, Usage] = {}
         authorisers = Authorisers(
-            self.transport, self._session, ErrorHandler.from_guide(client.get("error_handler"))
+            self.transport,
+            TransportSession(self.transport, in_turn=False),
+            ErrorHandler.from_guide(client.get("error_handler")),
         )
         with _sections(sections or ("sources", name or DLT_NAME)):
             self._sendings = {

@@ -17,9 +17,10 @@ import errno
 import itertools
 import ssl
 import weakref
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
@@ -73,7 +74,7 @@ MEBIBYTE = 1024 * 1024
 MAX_REDIRECTS = 5
 # A request whose token was replaced by somebody else while it was under way is sent again with the new
 # one. Where tokens are replaced faster than requests are answered that has to end somewhere.
-MAX_SENDINGS_OF_AN_ATTEMPT = 6
+MAX_SENDINGS = 6
 # A body may take this many read time-outs as a whole, so that a byte a second ends too.
 BODY_TIMEOUTS = 10
 # Shorter than the five seconds after which uvicorn and Node close an idle connection: a connection that
@@ -158,7 +159,7 @@ class Transport(AbstractContextManager["Transport"]):
         self._not_before: dict[str, float] = {}
         self._unreachable: dict[str, _LineFailure] = {}
         if ca_bundle is not None:
-            self._tls()
+            _ = self._tls
         self._thread = LoopThread()
         self._close = weakref.finalize(self, self._thread.stop)
 
@@ -262,33 +263,36 @@ class Transport(AbstractContextManager["Transport"]):
     # --- one attempt
 
     async def _attempt(self, request: ApiRequest, origin: str, usage: Usage) -> ApiResponse:
-        """Send once, and once more with fresh credentials where the first ones are refused."""
-        renewed = False
-        for sending in itertools.count(1):
-            outgoing = request.outgoing()
-            response = await self._send_in_turn(request, outgoing, origin, usage)
-            if response.status != 401 or request.authoriser is None:
-                return response
-            if renewed or sending >= MAX_SENDINGS_OF_AN_ATTEMPT:
-                return response
-            after = await request.authoriser.renew_after_refusal(outgoing)
-            if after is AfterRefusal.FINAL:
-                return response
-            renewed = after is AfterRefusal.RENEWED
-        raise AssertionError("the loop ends by a return")
+        """Send, and send again with fresh credentials where the first ones are refused."""
+        async with self._turn_for(request, origin, usage):
+            may_renew = True
+            for sending in itertools.count(1):
+                outgoing = request.outgoing()
+                # Credentials come after the wait for a turn, which may have outlived a token.
+                if request.authoriser is not None:
+                    await request.authoriser.authorise(outgoing)
+                response = await self._send_along_redirects(outgoing, usage)
+                if response.status != 401 or request.authoriser is None or sending == MAX_SENDINGS:
+                    break
+                after = await request.authoriser.renew_after_refusal(outgoing, may_renew=may_renew)
+                if after is AfterRefusal.FINAL:
+                    break
+                may_renew = may_renew and after is not AfterRefusal.RENEWED
+        return response
 
-    async def _send_in_turn(
-        self, request: ApiRequest, outgoing: Outgoing, origin: str, usage: Usage
-    ) -> ApiResponse:
+    @asynccontextmanager
+    async def _turn_for(self, request: ApiRequest, origin: str, usage: Usage) -> AsyncIterator[None]:
+        if not request.in_turn:
+            await self._wait_as_asked(request, origin, usage)
+            yield
+            return
         while True:
             await self._wait_as_asked(request, origin, usage)
-            # Credentials come after the wait, which may have outlived a token, and before the turn,
-            # which the request for a token needs for itself.
-            if request.authoriser is not None:
-                await request.authoriser.authorise(outgoing)
             async with self._turn:
+                # Another request may have been asked to wait while this one waited for its turn.
                 if self._not_before.get(origin, 0.0) <= self.clock.now():
-                    return await self._send_along_redirects(outgoing, usage)
+                    yield
+                    return
 
     async def _send_along_redirects(self, outgoing: Outgoing, usage: Usage) -> ApiResponse:
         current = outgoing
@@ -323,6 +327,7 @@ class Transport(AbstractContextManager["Transport"]):
                 data=outgoing.body,
                 allow_redirects=False,
                 proxy=self._proxy,
+                ssl=self._tls if "https:" in (url[:6], (self._proxy or "")[:6]) else True,
             ) as response:
                 body = await self._read(response, url)
                 self._count(usage, bytes_received=len(body))
@@ -333,14 +338,12 @@ class Transport(AbstractContextManager["Transport"]):
                     body,
                     outgoing.url,
                 )
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError):
-            raise ApiError(
-                "the address or a header of the request is not valid",
-                where=shown(url),
-                remedy=f"check {self.setting('base_url')}, the path and the headers",
-            ) from None
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise self._not_valid(url) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._line_failure(error, url) from None
+        except ValueError:
+            raise self._not_valid(url) from None
 
     async def _read(self, response: aiohttp.ClientResponse, url: str) -> bytes:
         """Read a body, bounded while it is read: a small one may decompress into a huge one."""
@@ -362,8 +365,9 @@ class Transport(AbstractContextManager["Transport"]):
         """Return the client, which has to be made inside the running loop."""
         if self._http is None:
             self._http = aiohttp.ClientSession(
+                # One more than may be in flight, for the request for a token.
                 connector=aiohttp.TCPConnector(
-                    limit=self.in_flight, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._tls()
+                    limit=self.in_flight + 1, keepalive_timeout=KEEP_ALIVE_SECONDS
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
@@ -378,6 +382,7 @@ class Transport(AbstractContextManager["Transport"]):
             self._thread.at_stop(self._http.close)
         return self._http
 
+    @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Trust the machine's certificates, those of requests, and the configured ones."""
         context = ssl.create_default_context()
@@ -431,6 +436,13 @@ class Transport(AbstractContextManager["Transport"]):
         self.usage.add(**amounts)
 
     # --- no answer
+
+    def _not_valid(self, url: str) -> ApiError:
+        return ApiError(
+            "the address or a header of the request is not valid",
+            where=shown(url),
+            remedy=f"check {self.setting('base_url')}, the path and the headers",
+        )
 
     def _raise_if_known_unreachable(self, request: ApiRequest, origin: str) -> None:
         failure = self._unreachable.get(origin)

@@ -8,18 +8,24 @@ import inspect
 import math
 import re
 import typing
+import warnings
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import dlt
 from dlt.common.schema.typing import TColumnSchema, TWriteDispositionConfig
 from dlt.extract.resource import DltResource
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from dlt.sources.rest_api import typing as dlt_words
-from dlt.sources.rest_api.config_setup import AUTH_MAP, PAGINATOR_MAP, create_paginator
+from dlt.sources.rest_api.config_setup import (
+    AUTH_MAP,
+    PAGINATOR_MAP,
+    create_paginator,
+    setup_incremental_object,
+)
 from requests.auth import AuthBase
 
 from messaging_assets.api.checks import (
@@ -153,7 +159,7 @@ def endpoint_words() -> Words:
         json=optional(mapping_of(anything)),
         paginator=paginator,
         response_actions=optional(list_of(response_action)),
-        incremental=optional(incremental_words().check),
+        incremental=optional(incremental),
         auth=auth,
         error_handler=error_handler_words().check,
     )
@@ -372,11 +378,8 @@ def _paginator_of_type(kind: str, value: Any, path: FieldPath, found: Findings) 
     found.mistakes.extend(trial.mistakes)
     if trial.mistakes:
         return
-    try:
-        create_paginator(cast(Any, value if isinstance(value, str) else dict(value)))
-    except Exception as error:
-        # dlt's own reasons, such as that nothing says where the list ends; they name keys, not values.
-        found.add(path, f"dlt refuses this paginator: {' '.join(str(error).split())}")
+    config: Any = value if isinstance(value, str) else dict(value)
+    _try(lambda: create_paginator(config), "paginator", path, found)
 
 
 def endpoint(value: Any, path: FieldPath, found: Findings) -> None:
@@ -461,7 +464,30 @@ def param(value: Any, path: FieldPath, found: Findings) -> None:
     if words is None:
         found.add((*path, "type"), "a mapping in params needs a type; allowed: `resolve`, `incremental`")
     else:
-        words.check(value, path, found)
+        trial = found.trial()
+        words.check(value, path, trial)
+        found.mistakes.extend(trial.mistakes)
+        if not trial.mistakes and value["type"] == "incremental":
+            _try(lambda: setup_incremental_object({str(path[-1]): value}), "incremental", path, found)
+
+
+def incremental(value: Any, path: FieldPath, found: Findings) -> None:
+    """What makes an endpoint incremental."""
+    trial = found.trial()
+    incremental_words().check(value, path, trial)
+    found.mistakes.extend(trial.mistakes)
+    if not trial.mistakes:
+        _try(lambda: setup_incremental_object({}, value), "incremental", path, found)
+
+
+def _try(build: Callable[[], Any], what: str, path: FieldPath, found: Findings) -> None:
+    """Let dlt build the object, for its own rules, such as that something says where a list ends."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            build()
+    except Exception as error:
+        found.add(path, f"dlt refuses this {what}: {' '.join(str(error).split())}")
 
 
 def response_action(value: Any, path: FieldPath, found: Findings) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import math
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +32,7 @@ from messaging_assets.sandbox.workspace import Workspace
 Authentication = Literal["oauth2", "basic", "api_key", "none"]
 
 _DEFAULT_LIMIT = 100
+_REMEMBERED = 200_000
 _STYLES = ("cursor", "pages", "links", "next")
 _KEPT_TOKEN_FIELDS = ("grant_type", "scope", "audience")
 _SECRET_PARAMETERS = ("api_key",)
@@ -102,7 +104,8 @@ class Application:
     ) -> None:
         self.workspace = workspace
         self.tokens = tokens
-        self.asked: list[Asked] = []
+        # A server that runs for weeks remembers its latest requests only.
+        self.asked: deque[Asked] = deque(maxlen=_REMEMBERED)
         self.in_flight = 0
         self.most_in_flight = 0
         self._seed = seed
@@ -115,6 +118,7 @@ class Application:
                 Route("/", self._welcome, methods=["GET"]),
                 Route("/oauth/token", self._token, methods=["POST"]),
                 Route("/v1/{path:path}", self._list, methods=["GET", "POST"]),
+                Route("/{path:path}", self._nowhere, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
             ]
         )
 
@@ -137,7 +141,7 @@ class Application:
 
     def reset_counters(self) -> None:
         """Forget what was asked so far."""
-        self.asked = []
+        self.asked.clear()
         self.most_in_flight = self.in_flight
 
     def visible(self, keys: Sequence[Key]) -> Sequence[Key]:
@@ -149,9 +153,16 @@ class Application:
 
     # The endpoints
 
-    async def _welcome(self, _request: Request) -> Answer:
+    async def _welcome(self, request: Request) -> Answer:
         lists = [f"/v1/{name}" for name in self.workspace.names()]
-        return Answer.json({"name": "messaging sandbox", "token_url": "/oauth/token", "lists": lists})
+        answer = Answer.json({"name": "messaging sandbox", "token_url": "/oauth/token", "lists": lists})
+        self._note(request, {}, answer, authorised=False)
+        return answer
+
+    async def _nowhere(self, request: Request) -> Answer:
+        answer = Answer.json({"error": "there is nothing at this address"}, 404)
+        self._note(request, {}, answer, authorised=False)
+        return answer
 
     async def _token(self, request: Request) -> Answer:
         form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))

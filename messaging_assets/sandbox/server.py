@@ -138,13 +138,14 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         """The address of the API, such as `http://127.0.0.1:40123`."""
         if not self._port:
             raise RuntimeError("the sandbox has no address before it was started")
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     # What it was asked
 
     @property
     def requests(self) -> list[Asked]:
-        """Every request so far, in the order in which they were answered."""
+        """The requests so far (the latest 200,000), in the order in which they were answered."""
         return list(self._application.asked)
 
     @property

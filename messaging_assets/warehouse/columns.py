@@ -7,7 +7,7 @@ loaded belongs to `records`, how a table follows to `publish`.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -19,11 +19,12 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 # Integers up to here are exact as floating-point numbers.
 EXACT_IN_DOUBLE = 2**53
+_NAMING = NamingConvention()
 # Columns of the platform's own; a field of the API with such a name is prefixed.
 OWN_COLUMNS = frozenset({"deleted_at", "_row_hash", "_sequence"})
-_EPOCH_TEXT = re.compile(r"\d{10,16}(\.\d+)?")
-# Epoch timestamps between 2001 and 2286, in seconds, milliseconds and microseconds.
-_EPOCH_UNITS = ((10**9, 10**10, 10**6), (10**12, 10**13, 10**3), (10**15, 10**16, 1))
+_EPOCH_TEXT = re.compile(r"\d{9,16}(\.\d+)?", re.ASCII)
+# Epoch timestamps between 1973 and 2286, in seconds, milliseconds and microseconds.
+_EPOCH_UNITS = ((10**8, 10**10, 10**6), (10**11, 10**13, 10**3), (10**14, 10**16, 1))
 
 
 class ColumnType(Enum):
@@ -81,30 +82,50 @@ def wider(one: ColumnType, other: ColumnType) -> ColumnType:
 
 
 class ColumnNames:
-    """The names of columns for the names of fields: snake case, by dlt's own convention."""
+    """The names of columns for the names of fields: snake case, by dlt's own convention.
 
-    def __init__(self) -> None:
-        self._naming = NamingConvention()
-        self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
+    Args:
+        known: The columns of fields seen in earlier syncs.
+
+    Attributes:
+        of_fields: The column of each field named so far.
+
+    Example:
+        >>> names = ColumnNames({"user_id": "user_id"})
+        >>> names.name("userId"), names.name("at")
+        ('user_id_2', 'at')
+    """
+
+    def __init__(self, known: Mapping[str, str] | None = None) -> None:
+        self.of_fields: dict[str, str] = dict(known or {})
+        self._taken = set(self.of_fields.values())
 
     def name(self, field: str) -> str:
         """The column of a field; the same field always has the same.
 
         Two fields that come to the same name (`userId` and `user_id`) get columns of their own.
         """
-        known = self._names.get(field)
+        known = self.of_fields.get(field)
         if known is not None:
             return known
-        column = self._naming.normalize_identifier(field) if field.strip() else "_empty"
-        if column in OWN_COLUMNS:
-            column = f"source_{column.lstrip('_')}"
+        column = column_name(field)
         candidate, number = column, 2
         while candidate in self._taken:
             candidate, number = f"{column}_{number}", number + 1
-        self._names[field] = candidate
+        self.of_fields[field] = candidate
         self._taken.add(candidate)
         return candidate
+
+
+def column_name(field: str) -> str:
+    """The column that a field gets if no other field has it.
+
+    Example:
+        >>> column_name("userId"), column_name("deleted_at")
+        ('user_id', 'source_deleted_at')
+    """
+    column = _NAMING.normalize_identifier(field) if field.strip() else "_empty"
+    return f"source_{column.lstrip('_')}" if column in OWN_COLUMNS else column
 
 
 def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[ColumnType, pa.Array]:
@@ -138,18 +159,14 @@ def _evidence(name: str, values: Sequence[Any], known: ColumnType) -> ColumnType
         return ColumnType.TEXT
     if kinds == {bool}:
         return ColumnType.BOOLEAN
-    if kinds == {int} and _fits(values, 2**63):
+    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
         return ColumnType.INTEGER
     return ColumnType.NUMBER if kinds <= {int, float} else ColumnType.TEXT
 
 
 def _exact(values: Sequence[Any]) -> bool:
     """Whether all integers among the values are exact as floating-point numbers."""
-    return _fits((value for value in values if type(value) is int), EXACT_IN_DOUBLE)
-
-
-def _fits(values: Iterable[Any], bound: int) -> bool:
-    return all(value is None or -bound <= value < bound for value in values)
+    return all(abs(value) <= EXACT_IN_DOUBLE for value in values if type(value) is int)
 
 
 def _converted(values: Sequence[Any], column_type: ColumnType) -> pa.Array:
@@ -188,7 +205,7 @@ def timestamps(values: Sequence[Any]) -> pa.Array | None:
     try:
         texts = pa.array(values, pa.string())
         return pc.cast(texts, pa.timestamp("us", tz="UTC"))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
         instants = [None if value is None else instant(value) for value in values]
     if any(found is None and value is not None for found, value in zip(instants, values, strict=True)):
         return None
@@ -209,9 +226,9 @@ def instant(value: Any) -> datetime | None:
             return _epoch(float(value) if "." in value else int(value))
         try:
             moment = datetime.fromisoformat(value.strip())
-        except ValueError:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
             return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _epoch(value)
     return None
@@ -242,7 +259,9 @@ def widened(column: pa.Array | pa.ChunkedArray, to: ColumnType, before: ColumnTy
 def _plain_values(column: Any, before: ColumnType) -> list[Any]:
     values: list[Any] = column.to_pylist()
     if before is ColumnType.TIMESTAMP:
-        return [None if v is None else v.isoformat().replace("+00:00", "Z") for v in values]
+        return [
+            None if v is None else v.isoformat(timespec="microseconds").replace("+00:00", "Z") for v in values
+        ]
     return values
 
 
@@ -254,6 +273,15 @@ def column_type_of(duckdb_type: str) -> ColumnType:
 _BY_DUCKDB_NAME = {column_type.value: column_type for column_type in ColumnType}
 
 
-def hinted_types(columns: Mapping[str, str]) -> dict[str, ColumnType]:
-    """The types that a connection file's `columns` ask for, where they are types of ours."""
-    return {name: HINTS[data_type] for name, data_type in columns.items() if data_type in HINTS}
+def hinted_types(columns: Mapping[str, str], *, without: Sequence[str] = ()) -> dict[str, ColumnType]:
+    """The types that a connection file's `columns` ask for, where they are types of ours.
+
+    Args:
+        columns: dlt's data types by field or column.
+        without: Fields of the key, which have the type that the API sends.
+    """
+    return {
+        column_name(name): HINTS[data_type]
+        for name, data_type in columns.items()
+        if data_type in HINTS and name not in without
+    }

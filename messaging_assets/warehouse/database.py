@@ -22,9 +22,20 @@ from messaging_assets.warehouse.location import owner_only_files
 
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
+# The name of the file within a connection. By itself DuckDB takes the file's own name, and then refuses
+# `messaging.users` in messaging.duckdb as ambiguous. No connection's name begins with an underscore.
+CATALOG = "_warehouse"
+
 T = TypeVar("T")
 
-_HOLDER = re.compile(r"held in (.+?)(?: by user \S+)?(?:\.|$)", re.MULTILINE)
+_HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<process>\d+)\)")
+_LOCK_SIGNS = (
+    "Could not set lock on file",
+    # Within one process the file can't be open for reading only and for writing at once.
+    "same database file with a different configuration",
+)
+_FULL_SIGNS = ("No space left", "File too large", "Disk quota exceeded")
+_DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum")
 
 
 @contextmanager
@@ -60,16 +71,16 @@ def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
     """Runs an action that opens the file, again and again while another process holds it.
 
     Raises:
-        WarehouseBusyError: It was held all the time.
+        WarehouseBusyError: It was held all the time; the process that holds it is named.
     """
     deadline = time.monotonic() + timeout
     wait = FIRST_WAIT_SECONDS
     while True:
         try:
             return action()
-        except duckdb.Error as error:
+        except Exception as error:
             if not is_locked(error):
-                raise _explained(error, path) from None
+                raise
             if time.monotonic() >= deadline:
                 raise WarehouseBusyError(
                     f"another process holds the DuckDB file for more than {timeout:.0f} s: {_named(error)}",
@@ -81,28 +92,71 @@ def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether an error says that another process holds the file."""
-    return "Could not set lock on file" in str(error)
+    """Whether an error says that the file is held elsewhere."""
+    text = str(error)
+    return any(sign in text for sign in _LOCK_SIGNS)
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(str(path), read_only=read_only)
+    connection = duckdb.connect()
+    file = str(path).replace("'", "''")
+    mode = "READ_ONLY" if read_only else "READ_WRITE"
+    try:
+        connection.execute(f"ATTACH '{file}' AS {CATALOG} ({mode})")
+        connection.execute(f"USE {CATALOG}")
+    except duckdb.Error as error:
+        connection.close()
+        if is_locked(error):
+            raise
+        raise explained(error, path) from None
+    return connection
 
 
 def _named(error: BaseException) -> str:
     found = _HOLDER.search(str(error))
-    return found.group(1) if found else "its name is unknown"
+    if found:
+        return f"process {found['process']}, {found['program']}"
+    return "this process itself" if _LOCK_SIGNS[1] in str(error) else "its name is unknown"
 
 
-def _explained(error: duckdb.Error, path: Path) -> WarehouseError:
-    text = str(error)
-    if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.SerializationException):
-        readable = "not a valid DuckDB" in text or "Corrupt" in text or "checksum" in text
-        what = "the file is damaged or is no DuckDB database" if readable else "the file can't be opened"
+def explained(error: duckdb.Error, path: Path) -> WarehouseError:
+    """An error of DuckDB in words of ours; its own text can hold values of rows.
+
+    Args:
+        error: The error.
+        path: The DuckDB file.
+    """
+    trouble = disk_trouble(str(error), path)
+    if trouble is not None:
+        return trouble
+    if isinstance(error, duckdb.IOException):
         return WarehouseUnusableError(
-            f"{what}; nothing was written to it",
+            "the file can't be read or written; the tables are as they were before",
             where=str(path),
-            remedy="check the disk and the folder's permissions; restore the file from a copy, or move it "
-            "away and sync again",
+            remedy="check that it is a file, and the permissions of its folder",
         )
-    return WarehouseError(f"DuckDB refused to open the file ({type(error).__name__})", where=str(path))
+    return WarehouseError(
+        f"DuckDB refused ({type(error).__name__}); the tables are as they were before", where=str(path)
+    )
+
+
+def disk_trouble(text: str, path: Path) -> WarehouseUnusableError | None:
+    """What an error's text says of the disk or the file, None where it says nothing of them.
+
+    Args:
+        text: The text, which is not passed on.
+        path: The DuckDB file.
+    """
+    if any(sign in text for sign in _FULL_SIGNS):
+        return WarehouseUnusableError(
+            "the disk is full; the tables are as they were before",
+            where=str(path),
+            remedy="free some disk space and sync again",
+        )
+    if any(sign in text for sign in _DAMAGE_SIGNS):
+        return WarehouseUnusableError(
+            "the file is damaged or is no DuckDB database; nothing was written to it",
+            where=str(path),
+            remedy="restore the file from a copy, or move it away and sync again",
+        )
+    return None

@@ -4,9 +4,13 @@ A bad day of the source must not empty the warehouse: an answer cut short, a wor
 rights, a filter nobody knows of. Marking itself belongs to `publish`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from messaging_assets.api.proof import Verdict
+from messaging_assets.warehouse.spool import Rejected, id_text
 
 # So many rows may go whatever their share: one channel of eight is more than a tenth.
 ALWAYS_ALLOWED_ROWS = 5
@@ -25,6 +29,20 @@ class DeletionDecision:
     mark: bool
     withheld: int = 0
     reason: str = ""
+
+
+def without_rejected(missing: pa.Table, rejected: Iterable[Rejected]) -> pa.Table:
+    """The missing rows but for those whose id has come with another type: seen, though not stored.
+
+    Args:
+        missing: The keys of living rows that the sync did not see.
+        rejected: The records that it could not store.
+    """
+    ids = {record.id for record in rejected if record.of_key}
+    if not ids or not missing.num_rows:
+        return missing
+    keys = zip(*(column.to_pylist() for column in missing.columns), strict=True)
+    return missing.filter(pa.array([id_text(key) not in ids for key in keys]))
 
 
 def decide(

@@ -1,25 +1,24 @@
-"""The bookkeeping tables: a row for each sync of a resource, and the records that could not be stored.
+"""The bookkeeping tables, and of them the ledger: a row for each sync of a resource.
 
 They live beside the data, in the schema of the connection, are written in the transaction that publishes
 the rows, and carry the version of their own shape, so that a later version of the platform can bring them
-up to date.
+up to date. What stands in the table of rejects belongs to `rejects`.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 
-from messaging_assets.warehouse.spool import Rejected
 from messaging_assets.warehouse.sql import qualified, quoted
 from messaging_assets.warehouse.table import Column
 
 LEDGER = "_sync_ledger"
 REJECTS = "_rejected_records"
+COLUMNS = "_source_columns"
 VERSIONS = "_bookkeeping_versions"
 # How long syncs and rejects are kept: a year shows a whole season, and stays small.
 KEPT_DAYS = 400
@@ -28,7 +27,7 @@ KEPT_DAYS = 400
 # They are only ever added to. {table} is the table's qualified name.
 _MIGRATIONS = {
     LEDGER: (
-        """CREATE TABLE {table} (
+        """CREATE TABLE IF NOT EXISTS {table} (
             resource VARCHAR NOT NULL, mode VARCHAR NOT NULL, run_id VARCHAR,
             started_at TIMESTAMP WITH TIME ZONE NOT NULL, ended_at TIMESTAMP WITH TIME ZONE NOT NULL,
             requests BIGINT, pages BIGINT, retries BIGINT, bytes_received BIGINT,
@@ -39,10 +38,15 @@ _MIGRATIONS = {
         )""",
     ),
     REJECTS: (
-        """CREATE TABLE {table} (
+        """CREATE TABLE IF NOT EXISTS {table} (
             resource VARCHAR NOT NULL, reason VARCHAR NOT NULL, payload VARCHAR NOT NULL,
             payload_digest VARCHAR NOT NULL, id VARCHAR,
             first_seen TIMESTAMP WITH TIME ZONE NOT NULL, last_seen TIMESTAMP WITH TIME ZONE NOT NULL
+        )""",
+    ),
+    COLUMNS: (
+        """CREATE TABLE IF NOT EXISTS {table} (
+            resource VARCHAR NOT NULL, field VARCHAR NOT NULL, column_name VARCHAR NOT NULL
         )""",
     ),
 }
@@ -140,56 +144,32 @@ def has_table(database: duckdb.DuckDBPyConnection, schema: str, table: str) -> b
     return bool(database.execute(query, [schema, table]).fetchall()[0][0])
 
 
-def keep_rejects(
-    database: duckdb.DuckDBPyConnection,
-    schema: str,
-    resource: str,
-    rejected: Iterable[Rejected],
-    now: datetime,
+def known_columns(database: duckdb.DuckDBPyConnection, schema: str, resource: str) -> dict[str, str]:
+    """The column of each field that earlier syncs of a resource have met."""
+    if not has_table(database, schema, COLUMNS):
+        return {}
+    query = f"SELECT field, column_name FROM {qualified(schema, COLUMNS)} WHERE resource = ?"  # noqa: S608
+    return dict(database.execute(query, [resource]).fetchall())
+
+
+def keep_columns(
+    database: duckdb.DuckDBPyConnection, schema: str, resource: str, columns: Mapping[str, str]
 ) -> None:
-    """Keeps records that could not be stored, one row each however often they are seen."""
-    table = qualified(schema, REJECTS)
-    known = dict(
-        database.execute(
-            f"SELECT payload_digest, reason FROM {table} WHERE resource = ?",  # noqa: S608
-            [resource],
-        ).fetchall()
-    )
-    seen_again: list[list[Any]] = []
-    for record in rejected:
-        digest = hashlib.sha256(record.payload.encode()).hexdigest()
-        if digest in known:
-            seen_again.append([record.reason, now, resource, digest])
-            continue
-        known[digest] = record.reason
-        database.execute(
-            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            [resource, record.reason, record.payload, digest, record.id, now, now],
-        )
-    database.execute(f"DELETE FROM {table} WHERE last_seen < ?", [now - timedelta(days=KEPT_DAYS)])  # noqa: S608
-    if seen_again:
-        database.executemany(
-            f"UPDATE {table} SET reason = ?, last_seen = ? WHERE resource = ? AND payload_digest = ?",  # noqa: S608
-            seen_again,
-        )
+    """Keeps which column belongs to which field, so that fields of similar names never change places."""
+    known = known_columns(database, schema, resource)
+    # A field whose name no text can hold is met in rejected records only.
+    new = [
+        [resource, field, column]
+        for field, column in columns.items()
+        if field not in known and _is_storable(field)
+    ]
+    if new:
+        database.executemany(f"INSERT INTO {qualified(schema, COLUMNS)} VALUES (?, ?, ?)", new)  # noqa: S608
 
 
-def release_rejects(
-    database: duckdb.DuckDBPyConnection, schema: str, resource: str, loaded: str, key: Sequence[str]
-) -> None:
-    """Lets go of the rejects whose record has arrived well meanwhile.
-
-    Args:
-        database: The open database.
-        schema: The connection's schema.
-        resource: The resource.
-        loaded: A relation with the rows that were loaded.
-        key: The columns of the primary key; records with a composite key are not told apart here.
-    """
-    if len(key) != 1:
-        return
-    database.execute(
-        f"DELETE FROM {qualified(schema, REJECTS)} WHERE resource = ? "  # noqa: S608
-        f"AND id IN (SELECT {quoted(key[0])}::VARCHAR FROM {loaded})",
-        [resource],
-    )
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

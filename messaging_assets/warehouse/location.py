@@ -52,28 +52,43 @@ class WarehouseLocation:
         Raises:
             WarehouseUnusableError: A folder can't be made.
         """
-        try:
-            if not self.database.parent.exists():
-                self.database.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
-            (self.work / "locks").mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        with readable_os_errors(self.database.parent), owner_only_files():
+            (self.work / "locks").mkdir(parents=True, exist_ok=True)
             self.work.chmod(OWNER_ONLY)
-        except OSError as error:
-            raise WarehouseUnusableError(
-                f"the warehouse's folder can't be written: {error.strerror}",
-                where=str(self.database.parent),
-                remedy="make the folder writable, or name another file (destination.duckdb.credentials)",
-            ) from None
 
 
 @contextmanager
 def fresh_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder of the owner's alone, gone afterwards with all that is in it."""
+    """An empty folder of the owner's alone, gone afterwards with all that is in it.
+
+    Raises:
+        WarehouseUnusableError: The folder can't be made.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=OWNER_ONLY, parents=True)
+    with readable_os_errors(folder):
+        folder.mkdir(mode=OWNER_ONLY, parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def readable_os_errors(place: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into an error that says what to do about it.
+
+    Raises:
+        WarehouseUnusableError: Something can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WarehouseUnusableError(
+            f"the warehouse's folder can't be written: {error.strerror or type(error).__name__}",
+            where=str(place),
+            remedy="free some disk space or make the folder writable, or name another file "
+            "(destination.duckdb.credentials)",
+        ) from None
 
 
 @contextmanager

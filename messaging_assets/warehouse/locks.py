@@ -4,6 +4,7 @@ DuckDB's own lock on the file is waited for in `database`. Who holds a lock is w
 whoever waits in vain can be told.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from messaging_assets.warehouse.errors import WarehouseBusyError
-from messaging_assets.warehouse.location import WarehouseLocation
+from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files, readable_os_errors
 
 POLL_SECONDS = 0.05
 
@@ -56,16 +57,14 @@ def sync_lock(
     location.prepare()
     path = location.lock(connection)
     lock = FileLock(path, timeout=timeout, poll_interval=POLL_SECONDS, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
+    if not _acquired(lock, path):
         raise WarehouseBusyError(
             f"another sync of {connection} has run for more than {timeout:.0f} s: {_read_holder(path)}",
             where=str(path),
             remedy="wait for it, end it, or raise messaging.lock_timeout_seconds",
-        ) from None
+        )
     try:
-        _holder_file(path).write_text(json.dumps(asdict(_myself(purpose))))
+        _write_holder(path, purpose)
         yield
     finally:
         lock.release()
@@ -76,13 +75,21 @@ def is_held(location: WarehouseLocation, connection: str) -> Holder | None:
     path = location.lock(connection)
     if not path.exists():
         return None
-    lock = FileLock(path, timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
+    # Long enough for another one who only asks.
+    lock = FileLock(path, timeout=POLL_SECONDS, poll_interval=POLL_SECONDS / 5, mode=0o600)
+    if not _acquired(lock, path):
         return _read_holder(path)
     lock.release()
     return None
+
+
+def _acquired(lock: BaseFileLock, path: Path) -> bool:
+    with readable_os_errors(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+    return True
 
 
 def _myself(purpose: str) -> Holder:
@@ -91,6 +98,13 @@ def _myself(purpose: str) -> Holder:
 
 def _holder_file(path: Path) -> Path:
     return path.with_suffix(".holder")
+
+
+def _write_holder(path: Path, purpose: str) -> None:
+    """Says who holds the lock, as far as the disk allows; the lock itself needs no space."""
+    with contextlib.suppress(OSError), owner_only_files():
+        _holder_file(path).unlink(missing_ok=True)
+        _holder_file(path).write_text(json.dumps(asdict(_myself(purpose))))
 
 
 def _read_holder(path: Path) -> Holder:

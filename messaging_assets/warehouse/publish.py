@@ -32,7 +32,8 @@ class Target:
         schema: The connection's schema.
         table: The table.
         key: The columns of its primary key.
-        disposition: How rows are written: dlt's write disposition.
+        disposition: dlt's write disposition. `replace` ends with exactly the source's rows, as in dlt, but
+            by writing what differs.
     """
 
     schema: str
@@ -54,7 +55,7 @@ class Published:
         new: Rows that were not held before.
         changed: Rows held with other content.
         restored: Rows that were marked as deleted and live again.
-        deleted: Rows that were marked as deleted now.
+        deleted: Rows that were marked as deleted now, or removed.
         column_changes: New columns and widened types, in words.
     """
 
@@ -124,10 +125,8 @@ def write_rows(
         f"CREATE OR REPLACE TEMP TABLE {INCOMING} AS "  # noqa: S608 - quoted names
         f"SELECT {', '.join(converted)}, {ROW_HASH} FROM {staged} {versions}"
     )
-    if target.disposition == "replace":
-        database.execute(f"DELETE FROM {target.name}")  # noqa: S608
     published = _compare(database, target)
-    if target.disposition == "merge":
+    if target.disposition != "append":
         _drop_equal_rows(database, target)
         database.execute(
             f"DELETE FROM {target.name} AS held USING {INCOMING} AS incoming WHERE {_same_key(target)}"  # noqa: S608
@@ -138,12 +137,12 @@ def write_rows(
 
 
 def _compare(database: duckdb.DuckDBPyConnection, target: Target) -> Published:
-    if target.disposition != "merge":
+    if target.disposition == "append":
         counted = database.execute(f"SELECT count(*) FROM {INCOMING}").fetchall()  # noqa: S608
         return Published(new=counted[0][0])
     new, changed, restored = database.execute(
         f"""SELECT count(*) FILTER (held.{ROW_HASH} IS NULL),
-                count(*) FILTER (held.{ROW_HASH} <> incoming.{ROW_HASH}),
+                count(*) FILTER (held.{ROW_HASH} <> incoming.{ROW_HASH} AND held.{DELETED_AT} IS NULL),
                 count(*) FILTER (held.{DELETED_AT} IS NOT NULL)
             FROM {INCOMING} AS incoming LEFT JOIN {target.name} AS held ON {_same_key(target)}"""  # noqa: S608
     ).fetchall()[0]
@@ -165,7 +164,9 @@ def _same_key(target: Target) -> str:
 def mark_deleted(
     database: duckdb.DuckDBPyConnection, target: Target, missing: pa.Table, now: datetime
 ) -> int:
-    """Marks living rows as deleted; by delete and insert, which writes less than an update.
+    """Marks living rows as deleted, or removes them where the table is replaced.
+
+    By delete and insert, which writes less than an update.
 
     Args:
         database: The open database.
@@ -188,10 +189,20 @@ def mark_deleted(
     database.execute(
         f"DELETE FROM {target.name} AS held USING gone_rows AS incoming WHERE {_same_key(target)}"  # noqa: S608
     )
-    database.execute(f"INSERT INTO {target.name} SELECT * FROM gone_rows")  # noqa: S608
+    if target.disposition != "replace":
+        database.execute(f"INSERT INTO {target.name} SELECT * FROM gone_rows")  # noqa: S608
     marked = database.execute("SELECT count(*) FROM gone_rows").fetchall()[0][0]
     database.execute("DROP TABLE gone_rows")
     return int(marked)
+
+
+def drop_stale_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """Removes what a sync that was killed has left in staging: its columns may be of other types by now."""
+    query = (
+        "SELECT count(*) FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name = ?"
+    )
+    if database.execute(query, [staging_schema(schema)]).fetchall()[0][0]:
+        drop_staging(database, schema)
 
 
 def drop_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
@@ -211,5 +222,3 @@ def living_rows(database: duckdb.DuckDBPyConnection, target: Target) -> tuple[in
         f"SELECT count(*), {newest} FROM {target.name} WHERE {DELETED_AT} IS NULL"  # noqa: S608
     ).fetchall()[0]
     return int(row[0]), row[1]
-
-

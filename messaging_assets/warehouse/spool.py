@@ -27,13 +27,17 @@ from messaging_assets.warehouse.columns import (
     widened,
     wider,
 )
+from messaging_assets.warehouse.location import readable_os_errors
 
 # Rows of one Arrow table. Below a few thousand the cost of a table shows, above it only memory grows.
 CHUNK_ROWS = 10_000
+# Bytes of JSON in one Arrow table, where rows are large.
+CHUNK_BYTES = 16 * 2**20
 # Tables held in memory before they are written to files.
 CHUNKS_IN_MEMORY = 4
 ROW_HASH = "_row_hash"
 SEQUENCE = "_sequence"
+CREATED_AT = "created_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,14 @@ class Rejected:
     Attributes:
         reason: Why, in words, without the record's content.
         payload: The record as JSON; characters that no text can hold are escaped.
-        id: Its id, where it has a single one.
+        id: Its id, where it has one; of several fields as a JSON list.
+        of_key: Whether it is the key that can't be stored.
     """
 
     reason: str
     payload: str
     id: str | None = None
+    of_key: bool = False
 
 
 @dataclass
@@ -78,7 +84,6 @@ class Spool:
         names: ColumnNames,
     ) -> None:
         self.rows = 0
-        self.rejected: list[Rejected] = []
         self.types: dict[str, ColumnType] = dict(known_types)
         self.large_integers: set[str] = set()
         self._folder = folder
@@ -86,15 +91,37 @@ class Spool:
         self._names = names
         self._records: list[dict[str, Any]] = []
         self._contents: list[int] = []
+        self._bytes = 0
+        self._maybe_unencodable = False
         self._chunks: list[_Chunk] = []
+        self._rejected: dict[str, Rejected] = {}
+
+    @property
+    def rejected(self) -> list[Rejected]:
+        """The records that can't be stored, each once, without those that arrived well later on."""
+        return list(self._rejected.values())
 
     def add(self, delivery: Delivery) -> None:
-        """Takes the rows of a page."""
-        self.rejected.extend(Rejected(_why_keyless(value), _payload(value)) for value in delivery.keyless)
+        """Takes the rows of a page.
+
+        Raises:
+            WarehouseUnusableError: They can't be written beside the warehouse.
+        """
+        for value in delivery.keyless:
+            self._reject(Rejected(_why_keyless(value), _payload(value)))
         self._records.extend(delivery.records)
         self._contents.extend(delivery.contents)
-        if len(self._records) >= CHUNK_ROWS:
+        self._weigh(delivery.records)
+        if len(self._records) >= CHUNK_ROWS or self._bytes >= CHUNK_BYTES:
             self._close_chunk()
+
+    def _weigh(self, records: list[dict[str, Any]]) -> None:
+        """Counts bytes, and finds out on the way whether orjson writes the records: most it does."""
+        try:
+            self._bytes += len(orjson.dumps(records))
+        except TypeError:
+            self._maybe_unencodable = True
+            self._bytes += len(json.dumps(records))
 
     def finish(self) -> None:
         """Ends taking; the types are final afterwards unless `widen` changes them."""
@@ -114,11 +141,14 @@ class Spool:
         return widened(table[name], self.types[name], chunk.types[name])
 
     def _close_chunk(self) -> None:
+        fields = dict.fromkeys(field for record in self._records for field in record)
+        for field in fields:
+            self._names.name(field)
         records, contents = self._without_rejects(self._records, self._contents)
         self._records, self._contents = [], []
+        self._bytes, self._maybe_unencodable = 0, False
         if not records:
             return
-        fields = dict.fromkeys(field for record in records for field in record)
         types: dict[str, ColumnType] = {}
         arrays: dict[str, Any] = {}
         for field in fields:
@@ -148,67 +178,99 @@ class Spool:
         if len(self._chunks) > CHUNKS_IN_MEMORY:
             oldest = self._chunks[-CHUNKS_IN_MEMORY - 1]
             path = self._folder / f"{len(self._chunks):06}.parquet"
-            pq.write_table(oldest.rows, path)
+            with readable_os_errors(path):
+                pq.write_table(oldest.rows, path)
             oldest.rows = path
+
+    # Records that can't be stored
 
     def _without_rejects(
         self, records: list[dict[str, Any]], contents: list[int]
     ) -> tuple[list[dict[str, Any]], list[int]]:
         if not records:
             return records, contents
-        reasons = self._reasons(records)
-        if not reasons:
+        wrong_keys = self._wrong_keys(records)
+        reasons = {**self._wrong_contents(records), **wrong_keys}
+        if not reasons and not self._rejected:
             return records, contents
-        self.rejected.extend(self._rejected(records[i], why) for i, why in reasons.items())
+        for i, record in enumerate(records):
+            if i in reasons:
+                self._reject(Rejected(reasons[i], _payload(record), self._id_of(record), i in wrong_keys))
+            elif self._rejected:
+                self._forgive(self._id_of(record))
         kept = [i for i in range(len(records)) if i not in reasons]
         return [records[i] for i in kept], [contents[i] for i in kept]
 
-    def _reasons(self, records: list[dict[str, Any]]) -> dict[int, str]:
+    def _reject(self, record: Rejected) -> None:
+        self._rejected[record.payload] = record
+
+    def _forgive(self, well: str) -> None:
+        """Lets go of the rejects of a row that has now arrived well."""
+        outdated = [payload for payload, record in self._rejected.items() if record.id == well]
+        for payload in outdated:
+            del self._rejected[payload]
+
+    def _id_of(self, record: Mapping[str, Any]) -> str:
+        return id_text([record[field] for field in self._primary_key])
+
+    def _wrong_contents(self, records: list[dict[str, Any]]) -> dict[int, str]:
         """Why records can't be stored, by their place. Whole columns are tried first: most are fine."""
         reasons: dict[int, str] = {}
-        for field in self._primary_key:
-            reasons.update(self._wrong_keys(field, [record[field] for record in records]))
-        if timestamps([record.get("created_at") for record in records]) is None:
-            for i, record in enumerate(records):
-                created = record.get("created_at")
-                if created is not None and instant(created) is None:
+        created = [record.get(self._created_field()) for record in records]
+        if timestamps(created) is None:
+            for i, value in enumerate(created):
+                if value is not None and instant(value) is None:
                     reasons[i] = "created_at is not a point in time"
-        if not _surely_encodable(records):
+        if self._maybe_unencodable:
             for i, record in enumerate(records):
-                if not _encodable([record]):
+                if not _encodable(record):
                     reasons[i] = "a text holds half of a surrogate pair, which no text column can hold"
         return reasons
 
-    def _rejected(self, record: dict[str, Any], reason: str) -> Rejected:
-        only_key = record[self._primary_key[0]] if len(self._primary_key) == 1 else None
-        known_as = None if only_key is None else str(only_key).encode(errors="backslashreplace").decode()
-        return Rejected(reason, _payload(record), known_as)
+    def _created_field(self) -> str:
+        """The field that fills the column created_at: `createdAt` with some APIs."""
+        fields = (field for field, column in self._names.of_fields.items() if column == CREATED_AT)
+        return next(fields, CREATED_AT)
 
-    def _wrong_keys(self, field: str, values: list[Any]) -> dict[int, str]:
+    def _wrong_keys(self, records: list[dict[str, Any]]) -> dict[int, str]:
+        reasons: dict[int, str] = {}
+        for field in self._primary_key:
+            values = [record[field] for record in records]
+            wanted = self._key_type(field, values)
+            words = "a text" if wanted is str else "an integer of at most 64 bits"
+            for i, value in enumerate(values):
+                if not isinstance(value, wanted) or not _fits_key(value):
+                    reasons[i] = f"{field} is not {words} as it is in other records"
+        return reasons
+
+    def _key_type(self, field: str, values: Sequence[Any]) -> type:
+        """The type that a field of the key has, or the one that most of the first records say it has."""
         name = self._names.name(field)
         known = self.types.get(name, ColumnType.UNDECIDED)
         if known is ColumnType.UNDECIDED:
-            known = ColumnType.TEXT if isinstance(values[0], str) else ColumnType.INTEGER
-        wanted, words = (str, "a text") if known is ColumnType.TEXT else (int, "an integer")
-        return {
-            i: f"{field} is not {words} as it is in other records"
-            for i, value in enumerate(values)
-            if not isinstance(value, wanted)
-        }
+            texts = sum(isinstance(value, str) for value in values)
+            return str if 2 * texts >= len(values) else int
+        return str if known is ColumnType.TEXT else int
 
 
-def _surely_encodable(records: list[dict[str, Any]]) -> bool:
-    """Whether all texts can be stored, as far as can be told at once: orjson refuses large integers too."""
+def id_text(key: Sequence[Any]) -> str:
+    """The key of a row as a text, the same for a number and for the text of its digits.
+
+    Example:
+        >>> id_text([7]), id_text(["a", 7])
+        ('7', '["a", "7"]')
+    """
+    texts = [str(value).encode(errors="backslashreplace").decode() for value in key]
+    return texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
+
+
+def _fits_key(value: Any) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def _encodable(record: dict[str, Any]) -> bool:
     try:
-        orjson.dumps(records)
-    except TypeError:
-        return False
-    return True
-
-
-def _encodable(records: list[dict[str, Any]]) -> bool:
-    try:
-        json.dumps(records, ensure_ascii=False).encode()
+        json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
     return True

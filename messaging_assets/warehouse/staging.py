@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+import duckdb
 import pyarrow as pa
+from dlt.common.exceptions import DltException
 from dlt.extract.source import DltSource
-from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 
+from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.settings import register_defaults
-from messaging_assets.warehouse.database import is_locked
-from messaging_assets.warehouse.errors import StagingError, WarehouseBusyError
+from messaging_assets.warehouse.database import disk_trouble, explained, is_locked, when_unlocked
+from messaging_assets.warehouse.errors import StagingError
+from messaging_assets.warehouse.failures import causes, own_cause
 from messaging_assets.warehouse.location import fresh_folder, owner_only_files
 from messaging_assets.warehouse.spool import Spool
 
@@ -36,7 +39,7 @@ def stage_with_dlt(source: DltSource, pipeline: Pipeline) -> None:
 
 
 def stage_rows(
-    spool: Spool, *, connection: str, table: str, database: Path, folder: Path, stage: Stage
+    spool: Spool, *, connection: str, table: str, database: Path, folder: Path, stage: Stage, timeout: float
 ) -> None:
     """Loads the spool's rows into the staging table, replacing what is there.
 
@@ -47,13 +50,22 @@ def stage_rows(
         database: The DuckDB file.
         folder: Where dlt may work; emptied before and after.
         stage: What runs the pipeline.
+        timeout: How long to wait while another process holds the file, in seconds.
 
     Raises:
         StagingError: dlt could not load them.
-        WarehouseBusyError: Another process holds the file.
+        WarehouseUnusableError: The disk is full, for example.
+        WarehouseBusyError: Another process held the file all the time; it is named.
     """
     register_defaults()
-    with fresh_folder(folder), owner_only_files():
+    with owner_only_files():
+        when_unlocked(
+            lambda: _load(spool, connection, table, database, folder, stage), database, timeout=timeout
+        )
+
+
+def _load(spool: Spool, connection: str, table: str, database: Path, folder: Path, stage: Stage) -> None:
+    with fresh_folder(folder):
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
@@ -62,7 +74,9 @@ def stage_rows(
         )
         try:
             stage(_source(spool, connection, table), pipeline)
-        except PipelineStepFailed as failure:
+        except DltException as failure:
+            if is_locked(failure):
+                raise
             raise _explained(failure, connection, table, database) from None
 
 
@@ -80,19 +94,16 @@ def _source(spool: Spool, connection: str, table: str) -> DltSource:
     return source
 
 
-def _explained(
-    failure: PipelineStepFailed, connection: str, table: str, database: Path
-) -> StagingError | WarehouseBusyError:
-    if is_locked(failure):
-        return WarehouseBusyError(
-            "another process took the DuckDB file while rows were loaded",
-            where=str(database),
-            remedy="close it there and sync again",
-        )
-    cause = type(failure.exception).__name__
+def _explained(failure: DltException, connection: str, table: str, database: Path) -> MessagingError:
+    refused = next((cause for cause in causes(failure) if isinstance(cause, duckdb.Error)), None)
+    known = own_cause(failure) or disk_trouble(str(failure), database)
+    if known is not None:
+        return known
+    if refused is not None:
+        return explained(refused, database)
+    kinds = " <- ".join(dict.fromkeys(type(cause).__name__ for cause in causes(failure)))
     return StagingError(
-        f"dlt could not load the changed rows of {table} ({failure.step}: {cause}); "
-        "the table is as it was before",
+        f"dlt could not load the changed rows of {table} ({kinds}); the table is as it was before",
         where=f"{staging_schema(connection)}.{table}",
         remedy="check the free disk space and sync again",
     )

@@ -13,47 +13,52 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import duckdb
+import pyarrow as pa
 
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.proof import Verdict, Verified
 from messaging_assets.api.reading import Reading, open_reading
-from messaging_assets.api.row_index import RowIndex
+from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.settings import lock_timeout
 from messaging_assets.api.source import Api
-from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types
+from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, wider
 from messaging_assets.warehouse.database import open_database
-from messaging_assets.warehouse.deletions import DeletionDecision, decide
+from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
+from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.ledger import (
     LedgerEntry,
     ensure_bookkeeping,
-    keep_rejects,
+    keep_columns,
+    known_columns,
     last_syncs,
-    release_rejects,
     write_entry,
 )
-from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder
+from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
-    INCOMING,
     Published,
     Target,
     create_table,
     drop_staging,
+    drop_stale_staging,
     living_rows,
     mark_deleted,
     write_rows,
 )
-from messaging_assets.warehouse.spool import Spool
+from messaging_assets.warehouse.rejects import keep_rejects, release_rejects
+from messaging_assets.warehouse.spool import Rejected, Spool
 from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
 from messaging_assets.warehouse.table import (
     Column,
     columns_of,
     held_rows,
     holds_large_integers,
+    is_empty,
     known_types,
     missing_keys,
+    refuse_foreign_table,
 )
 
 Mode = Literal["sync", "reconcile"]
@@ -135,13 +140,16 @@ def sync_resource(
 
     Raises:
         ApiError: The API did not give what was asked of it.
-        WarehouseError: The DuckDB file can't be used or is held by somebody else.
+        WarehouseError: The DuckDB file can't be used or is held by somebody else. Whatever is raised, the
+            table is as it was before.
     """
     sync = _Sync(api, connection, connection.resource(resource), location, mode, run_id)
     purpose = f"syncing {connection.name}.{resource}"
     with (
+        owner_only_files(),
         sync_lock(location, connection.name, purpose=purpose, timeout=lock_timeout()),
         sync.failures_in_the_ledger(),
+        typed_failures(location.database),
     ):
         return sync.run(stage, Reporter(progress), accept_deletions=accept_deletions)
 
@@ -180,11 +188,15 @@ class _Sync:
         self.requests_before = self.usage.requests
         self.retries_before = self.usage.retries
         self.bytes_before = self.usage.bytes_received
-        self.target = Target(
-            connection.name,
-            resource.table,
-            tuple(self.names.name(field) for field in resource.primary_key),
-            resource.write_disposition,
+
+    @property
+    def target(self) -> Target:
+        """The table."""
+        return Target(
+            self.connection.name,
+            self.resource.table,
+            tuple(self.names.name(field) for field in self.resource.primary_key),
+            self.resource.write_disposition,
         )
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
@@ -206,6 +218,7 @@ class _Sync:
                     database=self.location.database,
                     folder=self.location.pipelines(self.connection.name, self.resource.table),
                     stage=stage,
+                    timeout=lock_timeout(),
                 )
             with self._database() as database:
                 return self._publish(database, reading, spool, held, accept_deletions=accept_deletions)
@@ -219,31 +232,48 @@ class _Sync:
             entry = replace(self._entry(), reason="the sync failed", error=error.what)
             with (
                 contextlib.suppress(MessagingError),
-                self._database() as database,
+                typed_failures(self.location.database),
+                # Whoever holds the file was waited for already.
+                open_database(self.location.database, timeout=0.0) as database,
                 _transaction(database),
             ):
-                ensure_bookkeeping(database, self.target.schema)
-                write_entry(database, self.target.schema, entry)
+                ensure_bookkeeping(database, self.connection.name)
+                write_entry(database, self.connection.name, entry)
             raise
 
     def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_database(self.location.database, timeout=lock_timeout())
 
     def _held(self) -> _Held:
-        hints = hinted_types(self.resource.columns)
+        hints = hinted_types(self.resource.columns, without=self.resource.primary_key)
         if not self.location.database.exists():
             return _Held(RowIndex(), hints, "")
         with self._database() as database:
-            columns = columns_of(database, self.target.schema, self.target.table)
+            drop_stale_staging(database, self.connection.name)
+            self.names = ColumnNames(known_columns(database, self.connection.name, self.resource.name))
+            target = self.target
+            columns = columns_of(database, target.schema, target.table)
             if not columns:
                 return _Held(RowIndex(), hints, "")
-            before = last_syncs(database, self.target.schema, resource=self.resource.name, limit=100)
+            refuse_foreign_table(columns, target.schema, target.table, target.key)
+            index = RowIndex()
+            if target.disposition != "append":
+                index = held_rows(database, target.schema, target.table, target.key)
+            before = last_syncs(database, target.schema, resource=self.resource.name, limit=100)
             version = next((entry.content_version for entry in before if entry.content_version), "")
-            if self.target.disposition != "merge":
-                return _Held(RowIndex(), {**hints, **known_types(columns)}, version)
-            index = held_rows(database, self.target.schema, self.target.table, self.target.key)
-            types = {**hints, **known_types(columns)} if index.held_before else hints
-            return _Held(index, types, version)
+            return _Held(index, self._types(database, columns, hints), version)
+
+    def _types(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        columns: tuple[Column, ...],
+        hints: dict[str, ColumnType],
+    ) -> dict[str, ColumnType]:
+        """What the columns can hold at least; an empty table follows the first rows that come."""
+        if is_empty(database, self.target.schema, self.target.table):
+            return hints
+        known = known_types(columns)
+        return {**hints, **{name: wider(found, hints.get(name, found)) for name, found in known.items()}}
 
     def _keep_large_integers_exact(self, held: _Held, spool: Spool) -> None:
         """Where numbers come into a column that holds integers too large for them, both become text."""
@@ -270,54 +300,67 @@ class _Sync:
             published = Published()
             if spool.rows:
                 published = write_rows(database, self.target, spool.types)
-                release_rejects(database, self.target.schema, self.resource.name, INCOMING, self.target.key)
-            keep_rejects(database, self.target.schema, self.resource.name, spool.rejected, self.started)
-            marked, decision = self._mark(database, reading, verdict, accepted=accept_deletions)
+            rejected = spool.rejected
+            self._keep_aside(database, reading, rejected)
+            held_before = living_rows(database, self.target)[0] - published.new - published.restored
+            missing = self._missing(database, reading, rejected)
+            decision = decide(
+                missing=missing.num_rows,
+                held=held_before,
+                seen=reading.index.seen,
+                keyless=reading.progress.keyless,
+                verdict=verdict,
+                max_share=self.connection.max_deleted_share,
+                accepted=accept_deletions,
+            )
+            marked = mark_deleted(database, self.target, missing, self.started) if decision.mark else 0
             drop_staging(database, self.target.schema)
-            entry = self._account(database, reading, spool, replace(published, deleted=marked), held)
+            entry = self._account(database, reading, rejected, replace(published, deleted=marked), held)
             entry = replace(entry, deletions_withheld=decision.withheld, reason=_reason(verdict, decision))
             write_entry(database, self.target.schema, entry)
         return self._result(entry, changes)
 
-    def _mark(
-        self, database: duckdb.DuckDBPyConnection, reading: Reading, verdict: Verdict, *, accepted: bool
-    ) -> tuple[int, DeletionDecision]:
-        if self.target.disposition != "merge":
-            return 0, DeletionDecision(mark=False)
-        unseen = reading.index.unseen()
-        if not len(unseen):
-            return 0, DeletionDecision(mark=False)
-        missing = missing_keys(database, self.target.schema, self.target.table, self.target.key, unseen)
-        living, _ = living_rows(database, self.target)
-        decision = decide(
-            missing=missing.num_rows,
-            held=living,
-            seen=reading.index.seen,
-            keyless=reading.progress.keyless,
-            verdict=verdict,
-            max_share=self.connection.max_deleted_share,
-            accepted=accepted,
+    def _keep_aside(
+        self, database: duckdb.DuckDBPyConnection, reading: Reading, rejected: list[Rejected]
+    ) -> None:
+        schema, name = self.target.schema, self.resource.name
+        keep_columns(database, schema, name, self.names.of_fields)
+        keep_rejects(database, schema, name, rejected, self.started)
+        release_rejects(
+            database,
+            schema,
+            name,
+            self.resource.primary_key,
+            seen_among=reading.index.seen_among,
+            now=self.started,
         )
-        if not decision.mark:
-            return 0, decision
-        return mark_deleted(database, self.target, missing, self.started), decision
+
+    def _missing(
+        self, database: duckdb.DuckDBPyConnection, reading: Reading, rejected: list[Rejected]
+    ) -> pa.Table:
+        """The keys of the living rows that were held before and not seen."""
+        target = self.target
+        unseen = UnseenKeys() if target.disposition == "append" else reading.index.unseen()
+        missing = missing_keys(database, target.schema, target.table, target.key, unseen)
+        return without_rejected(missing, rejected)
 
     def _account(
         self,
         database: duckdb.DuckDBPyConnection,
         reading: Reading,
-        spool: Spool,
+        rejected: list[Rejected],
         published: Published,
         held: _Held,
     ) -> LedgerEntry:
         progress, verdict = reading.progress, reading.progress.verdict
         assert verdict is not None
         touched = published.new + published.changed + published.restored + published.deleted
-        replaced = self.target.disposition != "merge" and spool.rows > 0
-        is_same = bool(held.content_version) and not touched and not replaced
+        is_same = bool(held.content_version) and not touched
         version = held.content_version if is_same else self.started.isoformat()
         rows, newest = living_rows(database, self.target)
         seen = reading.index.seen
+        written = published.new + published.changed + published.restored
+        set_aside = len({record.id for record in rejected if record.id is not None})
         return replace(
             self._entry(),
             pages=progress.pages,
@@ -325,10 +368,10 @@ class _Sync:
             rows_seen=seen,
             rows_new=published.new,
             rows_changed=published.changed,
-            rows_unchanged=max(0, seen - published.new - published.changed - published.restored),
+            rows_unchanged=max(0, seen - written - set_aside),
             rows_deleted=published.deleted,
             rows_restored=published.restored,
-            rows_rejected=len(spool.rejected),
+            rows_rejected=len(rejected),
             api_total=progress.total,
             drift_repaired=progress.drift_repaired,
             verified=verdict.verified,
@@ -393,6 +436,8 @@ def _transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        database.execute("ROLLBACK")
+        # An error of the file itself has ended the transaction already.
+        with contextlib.suppress(duckdb.Error):
+            database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from messaging_assets.api.digests import key_digest, value_digest
 from messaging_assets.api.row_index import Digests, RowIndex, UnseenKeys
 from messaging_assets.warehouse.columns import EXACT_IN_DOUBLE, ColumnType, column_type_of
+from messaging_assets.warehouse.errors import WarehouseUnusableError
 from messaging_assets.warehouse.spool import ROW_HASH
 from messaging_assets.warehouse.sql import qualified, quoted
 
@@ -49,9 +50,29 @@ def known_types(columns: Sequence[Column]) -> dict[str, ColumnType]:
     return {c.name: column_type_of(c.type) for c in columns if c.name not in (DELETED_AT, ROW_HASH)}
 
 
-def held_rows(
-    database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str]
-) -> RowIndex:
+def refuse_foreign_table(columns: Sequence[Column], schema: str, table: str, key: Sequence[str]) -> None:
+    """Refuses to write to a table that this platform did not make, or made with another primary key.
+
+    Raises:
+        WarehouseUnusableError: It lacks columns.
+    """
+    missing = {*key, DELETED_AT, ROW_HASH} - {column.name for column in columns}
+    if columns and missing:
+        raise WarehouseUnusableError(
+            f"the table {schema}.{table} has no {', '.join(sorted(missing))}: it was made by something else, "
+            "or with another primary key",
+            where=f"{schema}.{table}",
+            remedy="rename or drop it and sync again, or name another file (destination.duckdb.credentials)",
+        )
+
+
+def is_empty(database: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """Whether a table has no row, not even one marked as deleted."""
+    found = database.execute(f"SELECT 1 FROM {qualified(schema, table)} LIMIT 1").fetchall()  # noqa: S608
+    return not found
+
+
+def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str]) -> RowIndex:
     """The digests of the rows that a table holds.
 
     A row marked as deleted gets a digest that no content has, so that it counts as changed when it
@@ -91,6 +112,8 @@ def missing_keys(
     database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str], missing: UnseenKeys
 ) -> pa.Table:
     """The keys of the living rows whose digests are among the missing ones, as they stand in the table."""
+    if not len(missing):
+        return pa.table({column: pa.array([], pa.string()) for column in key})
     keys_of = ", ".join(quoted(column) for column in key)
     query = f"SELECT {keys_of} FROM {qualified(schema, table)} WHERE {DELETED_AT} IS NULL"  # noqa: S608
     reader = database.sql(query).to_arrow_reader(BATCH_ROWS)

@@ -1,5 +1,6 @@
 """Runs of the jobs as Dagster sees them: what is materialised, told, judged, and left alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -175,12 +176,14 @@ def test_a_missing_secret_is_named_with_the_place_where_it_belongs(
     assert not platform.file.exists()
 
 
-def test_an_unreachable_host_is_told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_host_is_told(
+    platform: Platform, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCES__MESSAGING__BASE_URL", "http://127.0.0.1:9")
-    result = platform.run(SYNC, "users")
-    [message] = failures(result).values()
-    assert "127.0.0.1:9" in message
-    assert "To do: " in message
+    impatient = replace(connection, client={**connection.client, "error_handler": {"max_retries": 0}})
+    result = replace(platform, defs=build_definitions([impatient])).run(SYNC)
+    assert set(failures(result)) == {"messaging__users", "messaging__channels", "messaging__messages"}
+    assert all("127.0.0.1:9" in message and "To do: " in message for message in failures(result).values())
 
 
 def test_without_an_address_the_run_brings_its_own_api(
