@@ -53,7 +53,7 @@ def test_sync_loads_and_tells_what_changed(sandbox: Sandbox, project: Project) -
         database = project.path / ".warehouse" / "messaging.duckdb"
         assert f"DuckDB file: {database}" in first.output
         assert "make dev" in first.output
-        assert f"duckdb {database} -c 'FROM messaging.messaging.messages'" in first.output
+        assert f"duckdb {database} -c 'FROM messaging.messaging.users'" in first.output
         assert sandbox.client_secret not in first.output
 
         sandbox.edit("messages", sandbox.ids("messages")[3], text="edited")

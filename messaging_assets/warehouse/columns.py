@@ -81,6 +81,15 @@ def wider(one: ColumnType, other: ColumnType) -> ColumnType:
     return ColumnType.JSON if ColumnType.JSON in types else ColumnType.TEXT
 
 
+def numbers_for_integers(before: Mapping[str, ColumnType], after: Mapping[str, ColumnType]) -> list[str]:
+    """The columns whose type widens from integers to numbers, which large integers do not survive."""
+    return [
+        name
+        for name, found in before.items()
+        if found is ColumnType.INTEGER and after[name] is ColumnType.NUMBER
+    ]
+
+
 class ColumnNames:
     """The names of columns for the names of fields: snake case, by dlt's own convention.
 
@@ -203,9 +212,11 @@ def timestamps(values: Sequence[Any]) -> pa.Array | None:
     microseconds since 1970, told apart by their size.
     """
     try:
-        texts = pa.array(values, pa.string())
-        return pc.cast(texts, pa.timestamp("us", tz="UTC"))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+        found = pc.cast(pa.array(values, pa.string()), pa.timestamp("us", tz="UTC"))
+        # Arrow counts on beyond the years 1 to 9999, where no datetime exists.
+        pc.min_max(found).as_py()
+        return found
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError):
         instants = [None if value is None else instant(value) for value in values]
     if any(found is None and value is not None for found, value in zip(instants, values, strict=True)):
         return None

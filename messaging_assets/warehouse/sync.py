@@ -22,7 +22,13 @@ from messaging_assets.api.reading import Reading, open_reading
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.settings import lock_timeout
 from messaging_assets.api.source import Api
-from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, wider
+from messaging_assets.warehouse.columns import (
+    ColumnNames,
+    ColumnType,
+    hinted_types,
+    numbers_for_integers,
+    wider,
+)
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
 from messaging_assets.warehouse.failures import typed_failures
@@ -54,7 +60,7 @@ from messaging_assets.warehouse.table import (
     Column,
     columns_of,
     held_rows,
-    holds_large_integers,
+    inexact_columns,
     is_empty,
     known_types,
     missing_keys,
@@ -277,11 +283,12 @@ class _Sync:
 
     def _keep_large_integers_exact(self, held: _Held, spool: Spool) -> None:
         """Where numbers come into a column that holds integers too large for them, both become text."""
-        for name, before in held.types.items():
-            if before is ColumnType.INTEGER and spool.types[name] is ColumnType.NUMBER:
-                with self._database() as database:
-                    if holds_large_integers(database, self.target.schema, self.target.table, name):
-                        spool.types[name] = ColumnType.TEXT
+        at_risk = numbers_for_integers(held.types, spool.types)
+        if not at_risk:
+            return
+        with self._database() as database:
+            for name in inexact_columns(database, self.target.schema, self.target.table, at_risk):
+                spool.types[name] = ColumnType.TEXT
 
     def _publish(
         self,

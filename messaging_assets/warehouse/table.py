@@ -101,11 +101,25 @@ def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key:
     return RowIndex(np.concatenate(keys), np.concatenate(contents))
 
 
-def holds_large_integers(database: duckdb.DuckDBPyConnection, schema: str, table: str, column: str) -> bool:
-    """Whether a column holds integers that are not exact as floating-point numbers."""
-    query = f"SELECT max(abs({quoted(column)}::HUGEINT)) FROM {qualified(schema, table)}"  # noqa: S608
-    largest = database.execute(query).fetchall()[0][0]
-    return largest is not None and largest > EXACT_IN_DOUBLE
+def inexact_columns(
+    database: duckdb.DuckDBPyConnection, schema: str, table: str, names: Sequence[str]
+) -> list[str]:
+    """Those of some columns that hold integers which are not exact as floating-point numbers.
+
+    Args:
+        database: The open database.
+        schema: The table's schema.
+        table: The table.
+        names: The columns; those that the table does not have are left out.
+    """
+    held = {column.name for column in columns_of(database, schema, table)}
+    names = [name for name in names if name in held]
+    if not names:
+        return []
+    largest = ", ".join(f"max(abs({quoted(name)}::HUGEINT))" for name in names)
+    query = f"SELECT {largest} FROM {qualified(schema, table)}"  # noqa: S608
+    found = database.execute(query).fetchall()[0]
+    return [name for name, value in zip(names, found, strict=True) if (value or 0) > EXACT_IN_DOUBLE]
 
 
 def missing_keys(

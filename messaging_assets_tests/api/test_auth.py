@@ -175,9 +175,7 @@ def test_one_token_serves_all_requests_and_threads(sandbox: Sandbox) -> None:
         results: list[list[Any]] = []
         threads = [
             threading.Thread(
-                target=lambda: results.append(
-                    ask(transport, sandbox.base_url, makers.of(oauth2(sandbox)))
-                )
+                target=lambda: results.append(ask(transport, sandbox.base_url, makers.of(oauth2(sandbox))))
             )
             for _ in range(8)
         ]
@@ -239,7 +237,9 @@ def test_a_retry_after_a_long_wait_carries_a_fresh_token(
     sandbox: Sandbox, transport: Transport, clock: FakeClock
 ) -> None:
     sandbox.order(
-        Faults(token_life=60, broken=[Broken("status", status=429, retry_after=500, times=1, resource="users")])
+        Faults(
+            token_life=60, broken=[Broken("status", status=429, retry_after=500, times=1, resource="users")]
+        )
     )
     assert ask(transport, sandbox.base_url, authoriser(transport, oauth2(sandbox)))
     assert sandbox.token_requests == 2
@@ -334,7 +334,9 @@ def test_refusals_are_not_tried_again_even_where_the_error_handler_lists_them(
 ) -> None:
     with SmallServer(lambda _: Reply(status, b'{"error": "my words", "secret": "echo"}')) as server:
         makers = Authorisers(
-            transport, TransportSession(transport, in_turn=False), ErrorHandler(frozenset({400, 401, 403, 503}))
+            transport,
+            TransportSession(transport, in_turn=False),
+            ErrorHandler(frozenset({400, 401, 403, 503})),
         )
         auth = {"type": "oauth2", "client_id": "a", "client_secret": "b", "token_url": server.url}
         with pytest.raises(AuthenticationError) as raised:

@@ -71,6 +71,11 @@ class Platform:
         self.sandbox.add_resource("things", rows)
         self.resources = (resource_words("things", **words),)
 
+    def change(self, identity: object, **fields: Any) -> None:
+        """Change fields of one of the things."""
+        row = next(row for row in self.sandbox.rows("things") if row["id"] == identity)
+        self.sandbox.replace("things", identity, {**row, **fields})
+
     def sync(self, resource: str = "things", **settings: Any) -> SyncResult:
         with Api(self.guide, name="chat") as api:
             return sync_resource(api, self.connection, resource, location=self.location, **settings)
