@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from tabulate import tabulate
 
 from messaging_assets.api.connection import Connection, read_connections
 from messaging_assets.api.errors import MessagingError
+
+if TYPE_CHECKING:
+    from messaging_assets.orchestration.headless import RunReport
 
 # Imports of Dagster, dlt's sources and DuckDB stand in the functions that need them: each costs a good
 # part of a second, and `--help` and mistakes in a file need none of them.
@@ -92,7 +94,7 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     _table(rows, headers)
     for database in dict.fromkeys(report.database for report in reports):
         click.echo(f"\nDuckDB file: {database}")
-    _what_next(reports[0].database, rows[-1][0] if rows else None)
+    _what_next(reports[0])
     failures = [failure for report in reports for failure in report.failures]
     if failures:
         _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
@@ -225,9 +227,10 @@ def _age(moment: datetime | None, now: datetime) -> str:
     return f"{minutes} minutes ago" if minutes else "just now"
 
 
-def _what_next(database: Path, table: str | None) -> None:
+def _what_next(report: "RunReport") -> None:
     click.echo("\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules")
     click.echo("       messaging status    the last syncs, and how fresh each table is")
-    if table is not None:
-        # The file's name comes first: where a schema has the same name, DuckDB wants to be told which is meant.
-        click.echo(f"       duckdb {database} -c 'FROM {database.stem}.{table}'")
+    if report.tables:
+        # The file's name comes first: DuckDB wants to be told which is meant where a schema has the same.
+        table = f"{report.database.stem}.{report.tables[-1].name}"
+        click.echo(f"       duckdb {report.database} -c 'FROM {table}'")

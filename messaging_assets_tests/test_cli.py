@@ -62,7 +62,9 @@ def test_sync_loads_and_tells_what_changed(sandbox: Sandbox, project: Project) -
         second = run("sync", "--reconcile")
         assert row_of(second.output, "messaging.messages")[1:5] == ["250", "1", "1", "1"]
         with duckdb.connect(str(database), read_only=True) as opened:
-            ids = opened.sql("SELECT id FROM messaging.messaging.messages WHERE deleted_at IS NULL").fetchall()
+            ids = opened.sql(
+                "SELECT id FROM messaging.messaging.messages WHERE deleted_at IS NULL"
+            ).fetchall()
         assert sorted(row[0] for row in ids) == sorted(sandbox.ids("messages"))
 
 

@@ -15,7 +15,7 @@ from messaging_assets.api.digests import content_digest, key_digest
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.proof import Verdict
-from messaging_assets.api.row_index import Change, RowIndex
+from messaging_assets.api.row_index import Change, RowIndex, UnseenKeys
 from messaging_assets.api.source import Api, offset_settings
 from messaging_assets.api.sweep import MAX_PASSES, Delivery, Sweep, SweepProgress
 
@@ -33,6 +33,9 @@ class Reading(Protocol):
 
     def __iter__(self) -> Iterator[Delivery]:
         """Reads, and gives what differs from the rows held."""
+
+    def unseen(self) -> UnseenKeys:
+        """The living rows that count as gone, if the verdict is `full`."""
 
 
 def open_reading(api: Api, resource: Resource, index: RowIndex) -> Reading:
@@ -125,6 +128,10 @@ class Stream:
                 break
             before = self.index.seen
         self.progress.verdict = verdict
+
+    def unseen(self) -> UnseenKeys:
+        """The living rows that neither of the last two readings gave."""
+        return self.index.unseen(passes=2)
 
     def _read(self) -> Iterator[Delivery]:
         self.index.begin_pass()

@@ -51,6 +51,7 @@ class RowIndex:
     Args:
         keys: The key digests of the rows held before.
         contents: Their content digests, in the same order.
+        living: Which of them live; the others are marked as deleted. All, if nothing is given.
 
     Example:
         >>> index = RowIndex(np.array([1, 2]), np.array([10, 20]))
@@ -59,10 +60,18 @@ class RowIndex:
         ['UNCHANGED', 'CHANGED', 'NEW']
     """
 
-    def __init__(self, keys: Digests | None = None, contents: Digests | None = None) -> None:
+    def __init__(
+        self,
+        keys: Digests | None = None,
+        contents: Digests | None = None,
+        living: NDArray[np.bool_] | None = None,
+    ) -> None:
         stored = np.zeros(0, dtype=np.int64) if keys is None else keys
         held = np.zeros(0, dtype=np.int64) if contents is None else contents
         self._stored = _Run(stored, held, np.zeros(len(stored), dtype=np.uint8))
+        # The same stable order as the run's.
+        order = np.argsort(stored, kind="stable")
+        self._living = np.ones(len(stored), dtype=np.bool_) if living is None else living[order]
         self._runs: list[_Run] = []
         self._recent: dict[int, tuple[int, int]] = {}
         self._pass = 0
@@ -104,9 +113,9 @@ class RowIndex:
         return changes
 
     def unseen(self, passes: int = 1) -> "UnseenKeys":
-        """The rows held before the sync that the last `passes` passes did not deliver."""
+        """The living rows held before the sync that none of the last `passes` passes delivered."""
         missed = self._stored.passes <= max(0, self._pass - passes)
-        return UnseenKeys(self._stored.keys[missed])
+        return UnseenKeys(self._stored.keys[missed & self._living])
 
     @property
     def held_before(self) -> int:

@@ -16,7 +16,7 @@ from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.proof import OrderEvidence, PassCounts, Verdict, judge, needs_last_look
-from messaging_assets.api.row_index import Change, RowIndex
+from messaging_assets.api.row_index import Change, RowIndex, UnseenKeys
 
 # A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
 MAX_PASSES = 4
@@ -104,6 +104,7 @@ class Sweep:
         self._fetcher = fetcher
         self._primary_key = primary_key
         self._now = now
+        self.unseen_passes = 1
         self._known: set[int] = set()
         self._first_page: dict[int, int] = {}
         self._counts = PassCounts()
@@ -120,9 +121,21 @@ class Sweep:
             if needs_last_look(self._counts, order):
                 yield from self._look_again(order)
             verdict = judge(self._counts, order)
-            if verdict.verified != "no":
+            self.unseen_passes = 1 if order.shown is not None else 2
+            if verdict.verified != "no" and not self._needs_second_look_for_deletions():
                 break
         self.progress.verdict = verdict
+
+    def unseen(self) -> UnseenKeys:
+        """The living rows that count as gone, if the verdict is `full`.
+
+        Where the order was not shown, a row can have changed places while it was unread: it counts as gone
+        when two passes in a row did not deliver it.
+        """
+        return self.index.unseen(self.unseen_passes)
+
+    def _needs_second_look_for_deletions(self) -> bool:
+        return self.progress.passes < self.unseen_passes and len(self.index.unseen()) > 0
 
     def _read_pass(self, order: OrderEvidence) -> Iterator[Delivery]:
         self.index.begin_pass()

@@ -467,7 +467,7 @@ def param(value: Any, path: FieldPath, found: Findings) -> None:
         trial = found.trial()
         words.check(value, path, trial)
         found.mistakes.extend(trial.mistakes)
-        if not trial.mistakes and value["type"] == "incremental":
+        if value["type"] == "incremental" and not (trial.mistakes or found.python):
             _try(lambda: setup_incremental_object({str(path[-1]): value}), "incremental", path, found)
 
 
@@ -476,7 +476,8 @@ def incremental(value: Any, path: FieldPath, found: Findings) -> None:
     trial = found.trial()
     incremental_words().check(value, path, trial)
     found.mistakes.extend(trial.mistakes)
-    if not trial.mistakes:
+    # From Python, dlt does not mind one that it does not use, where a parameter is incremental as well.
+    if not (trial.mistakes or found.python):
         _try(lambda: setup_incremental_object({}, value), "incremental", path, found)
 
 

@@ -347,7 +347,7 @@ class _Sync:
     ) -> pa.Table:
         """The keys of the living rows that were held before and not seen."""
         target = self.target
-        unseen = UnseenKeys() if target.disposition == "append" else reading.index.unseen()
+        unseen = UnseenKeys() if target.disposition == "append" else reading.unseen()
         missing = missing_keys(database, target.schema, target.table, target.key, unseen)
         return without_rejected(missing, rejected)
 

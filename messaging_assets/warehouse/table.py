@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from messaging_assets.api.digests import key_digest, value_digest
 from messaging_assets.api.row_index import Digests, RowIndex, UnseenKeys
@@ -91,14 +92,16 @@ def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key:
     )
     keys: list[Digests] = []
     contents: list[Digests] = []
+    living: list[NDArray[np.bool_]] = []
     for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
         keys.append(_key_digests(batch, key))
         hashes = batch[ROW_HASH].to_numpy(zero_copy_only=False).astype(np.int64)
         gone = batch["gone"].to_numpy(zero_copy_only=False)
         contents.append(np.where(gone, ~hashes, hashes))
+        living.append(~gone)
     if not keys:
         return RowIndex()
-    return RowIndex(np.concatenate(keys), np.concatenate(contents))
+    return RowIndex(np.concatenate(keys), np.concatenate(contents), np.concatenate(living))
 
 
 def inexact_columns(

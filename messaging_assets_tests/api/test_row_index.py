@@ -68,3 +68,10 @@ def test_memory_grows_by_few_bytes_a_row() -> None:
     tracemalloc.stop()
     # 17 bytes a row in the index, and what the most recent rows take in the dictionary.
     assert held < 2 * count * 17 + row_index.RECENT_ROWS * 250
+
+
+def test_rows_marked_as_deleted_are_not_missing() -> None:
+    index = RowIndex(np.array([5, 3, 9]), np.array([1, 1, 1]), np.array([True, False, True]))
+    index.begin_pass()
+    index.record([9], [1])
+    assert index.unseen().mask(np.array([3, 5, 9])).tolist() == [False, True, False]

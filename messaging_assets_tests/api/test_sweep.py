@@ -156,3 +156,19 @@ def test_a_list_that_grows_as_fast_as_it_is_read_ends() -> None:
     assert verified(sweep) == "full"
     assert listing.alive <= {record["id"] for record in records}
     assert len(listing.asked) < 20
+
+
+@pytest.mark.parametrize("ordering, passes", [("ascending", 1), ("none", 2)])
+def test_without_an_order_a_row_counts_as_gone_when_two_passes_missed_it(
+    ordering: Ordering, passes: int
+) -> None:
+    listing = Listing(Random(1), 300, 100, ordering)
+    keys = np.array([key_digest(row, ["id"]) for row in listing.list])
+    index = RowIndex(keys, np.array([content_digest(row) for row in listing.list]))
+    gone = listing.list.pop(20)
+    sweep, records = swept(listing, index)
+    assert records == []
+    assert verified(sweep) == "full"
+    assert sweep.progress.passes == passes
+    assert sweep.unseen().mask(np.array([key_digest(gone, ["id"])])).tolist() == [True]
+    assert len(sweep.unseen()) == 1
