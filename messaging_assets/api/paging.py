@@ -50,6 +50,7 @@ class AnchoredPaging:
         is_known: Says of a key whether its row was delivered in this pass.
         start: The offset of the first page.
         maximum_offset: Where to stop reading although the list goes on (dlt's `maximum_offset`).
+        resume_at: Where the last known row was, if rows were delivered before.
 
     Attributes:
         next_offset: The offset to ask for, None when the list is read to its end.
@@ -77,16 +78,17 @@ class AnchoredPaging:
         *,
         start: int = 0,
         maximum_offset: int | None = None,
+        resume_at: int | None = None,
     ) -> None:
         self.limit = max(2, limit)
-        self.next_offset: int | None = start
+        self.next_offset: int | None = start if resume_at is None else resume_at
         self.page_size = 0
         self.drift_repaired = 0
         self.unanchored = False
         self._is_known = is_known
         self._start = start
         self.maximum_offset = maximum_offset
-        self._holds_keys = False
+        self._holds_keys = resume_at is not None
         self._first_keys: tuple[object, ...] = ()
         self._identical_pages = 0
         self._accepted_pages = 0

@@ -5,6 +5,7 @@ run whose process was killed stays "started" until it is noticed, while its lock
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
@@ -13,16 +14,21 @@ from messaging_assets.orchestration.resources import database_file
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets.warehouse.locks import is_held
 
-#: Not at work yet, and sure to begin without being asked again.
-WAITING = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING]
+#: Not at work yet.
+WAITING = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING]
+
+#: A run begins within seconds of leaving the queue; one that has not by then was lost with its process.
+LONGEST_BEGINNING = timedelta(minutes=5)
 
 
 def waiting_run(instance: DagsterInstance, jobs: Sequence[str]) -> str | None:
     """The run of one of these jobs that waits to begin, in words; None where none does."""
     for job in jobs:
-        runs = instance.get_runs(RunsFilter(job_name=job, statuses=WAITING), limit=1)
-        if runs:
-            return f"run {runs[0].run_id[:8]} of {job} is waiting to begin"
+        for record in instance.get_run_records(RunsFilter(job_name=job, statuses=WAITING)):
+            run = record.dagster_run
+            age = datetime.now(UTC) - record.update_timestamp.astimezone(UTC)
+            if run.status == DagsterRunStatus.QUEUED or age < LONGEST_BEGINNING:
+                return f"run {run.run_id[:8]} of {job} is waiting to begin"
     return None
 
 

@@ -49,9 +49,9 @@ class SmallServer(AbstractContextManager["SmallServer"]):
                 self.end_headers()
                 self.wfile.write(reply.body)
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -143,7 +143,7 @@ def test_scope_and_audience_are_sent(sandbox: Sandbox, transport: Transport) -> 
 
 
 def test_dlts_own_words_and_objects_go_the_same_way(sandbox: Sandbox, transport: Transport) -> None:
-    given = {
+    given: dict[str, Any] = {
         "client_id": sandbox.client_id,
         "client_secret": sandbox.client_secret,
         "access_token_url": sandbox.base_url + "/oauth/token",

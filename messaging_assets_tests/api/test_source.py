@@ -178,15 +178,18 @@ def test_a_session_of_ones_own_is_refused_with_the_way_to_say_it(sandbox: Sandbo
 
 
 def test_a_source_that_nobody_holds_closes_its_connections(sandbox: Sandbox) -> None:
+    before = set(threading.enumerate())
     source = rest_api_source(guide(sandbox))
     assert list(source.resources["users"])
-    threads = [thread for thread in threading.enumerate() if thread.name == "messaging-transport"]
-    assert threads
+    own = set(threading.enumerate()) - before
+    assert [thread.name for thread in own] == ["messaging-transport"]
     del source
+    # dlt itself remembers the configuration of the source made last.
+    rest_api_source({"client": {"base_url": sandbox.base_url}, "resources": ["users"]})
     gc.collect()
-    for thread in threads:
-        thread.join(1)
-    assert not any(thread.is_alive() for thread in threads)
+    for thread in own:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def test_a_source_can_be_read_twice(sandbox: Sandbox) -> None:
@@ -261,7 +264,7 @@ def test_the_nearest_error_handler_counts_as_a_whole(sandbox: Sandbox) -> None:
     config = guide(sandbox)
     handler = {"retry_on_status_codes": [418], "backoff_factor": 1}
     config["client"]["error_handler"] = {**handler, "max_retries": 1}
-    users, channels, messages = config["resources"]
+    users, channels, _ = config["resources"]
     users["endpoint"]["error_handler"] = {**handler, "max_retries": 4}
     channels["endpoint"]["error_handler"] = {"max_retries": 6}
     for resource, attempts in (("users", 5), ("channels", 1), ("messages", 2)):

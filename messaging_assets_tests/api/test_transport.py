@@ -315,9 +315,7 @@ def test_the_loops_own_thread_does_not_wait_for_itself(sandbox: Sandbox, transpo
 
 def test_an_unknown_host_is_found_out_once(transport: Transport, clock: FakeClock) -> None:
     for path in ("users", "channels"):
-        with pytest.raises(
-            UnreachableError, match=r"no-such-host\.invalid.*\(DNS\), in 4 attempts"
-        ) as raised:
+        with pytest.raises(UnreachableError, match=r"no-such-host\.invalid.*\(DNS\), in 4") as raised:
             transport.call(ApiRequest(f"http://no-such-host.invalid/v1/{path}?a=b"), records, Usage())
         assert "sources.messaging.base_url" in raised.value.remedy
         assert raised.value.where == f"http://no-such-host.invalid/v1/{path}"

@@ -59,7 +59,7 @@ ASSETS = """
     dependencyKeys { path }
     internalFreshnessPolicy { __typename }
     freshnessStatusInfo { freshnessStatus }
-    assetMaterializations(limit: 1) { runId }
+    assetMaterializations(limit: 9) { runId }
     assetChecksOrError {
       __typename
       ... on AssetChecks { checks { name executionForLatestMaterialization { status } } }
@@ -99,7 +99,8 @@ def assert_assets_are_shown(ask: "Ask", run: str) -> None:
         assert table["dependencyKeys"] == [{"path": ["messaging", "api", resource]}]
         assert table["internalFreshnessPolicy"]["__typename"] == "TimeWindowFreshnessPolicy"
         assert table["freshnessStatusInfo"]["freshnessStatus"] in ("HEALTHY", "UNKNOWN")
-        assert table["assetMaterializations"] == [{"runId": run}]
+        # The sensor may have asked for a sync of its own.
+        assert {"runId": run} in table["assetMaterializations"]
         checks = {check["name"]: check for check in table["assetChecksOrError"]["checks"]}
         assert set(checks) >= {"complete", "id_unique", "id_not_null", "created_at_valid", "columns_stable"}
         assert checks["complete"]["executionForLatestMaterialization"]["status"] == "SUCCEEDED"

@@ -1,13 +1,14 @@
 """The schedules' ticks, on a real Dagster instance."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest, build_schedule_context
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
+from messaging_assets.orchestration import activity
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets.warehouse.locks import sync_lock
 from messaging_assets_tests.orchestration.conftest import Platform
@@ -73,4 +74,13 @@ def test_a_sync_is_not_asked_for_beside_another_but_a_reconcile_is(platform: Pla
 
 def test_a_run_that_died_silences_nothing(platform: Platform, tick: Tick) -> None:
     platform.pretend(SYNC, DagsterRunStatus.STARTED)
+    assert requested(tick(SYNC))
+
+
+def test_a_run_that_was_lost_before_it_began_silences_nothing(
+    platform: Platform, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.pretend(SYNC, DagsterRunStatus.STARTING)
+    assert not requested(tick(SYNC))
+    monkeypatch.setattr(activity, "LONGEST_BEGINNING", timedelta(0))
     assert requested(tick(SYNC))

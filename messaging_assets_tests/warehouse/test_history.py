@@ -20,7 +20,9 @@ FIELDS = ("_row_hash", "deleted_at")
 
 changes = st.one_of(
     st.tuples(st.just("insert"), st.sampled_from(["head", "middle", "tail"]), st.none()),
-    st.tuples(st.just("edit"), st.integers(0, 60), st.one_of(st.integers(), st.text(max_size=3), st.booleans())),
+    st.tuples(
+        st.just("edit"), st.integers(0, 60), st.one_of(st.integers(), st.text(max_size=3), st.booleans())
+    ),
     st.tuples(st.just("delete"), st.integers(0, 60), st.none()),
     st.tuples(st.just("return"), st.integers(0, 60), st.none()),
 )

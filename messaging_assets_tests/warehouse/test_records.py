@@ -146,7 +146,11 @@ def test_fields_come_and_go_and_change_their_type(platform: Platform) -> None:
 def test_hints_of_the_connection_count(platform: Platform) -> None:
     platform.things(
         {"id": 1, "ts": 1774746600, "price": 5, "later": 1},
-        columns={"ts": {"data_type": "timestamp"}, "price": {"data_type": "double"}, "id": {"data_type": "text"}},
+        columns={
+            "ts": {"data_type": "timestamp"},
+            "price": {"data_type": "double"},
+            "id": {"data_type": "text"},
+        },
     )
     platform.sync()
     assert platform.types()["ts"] == "TIMESTAMP WITH TIME ZONE"
@@ -165,7 +169,9 @@ class TestRejects:
         assert platform.living() == ["G0", "G1", "G2", "G9"]
         kept = {
             payload: (identity, reason)
-            for payload, identity, reason in platform.query("SELECT payload, id, reason FROM chat._rejected_records")
+            for payload, identity, reason in platform.query(
+                "SELECT payload, id, reason FROM chat._rejected_records"
+            )
         }
         assert kept == {json.dumps(bad): (identity, reason) for bad, identity, reason in BAD}
         again = platform.sync(stage=refuse_to_stage)
@@ -193,7 +199,9 @@ class TestRejects:
         assert len(platform.living()) == 3
 
     @pytest.mark.parametrize("well", [{"name": "good"}, {"name": "better"}])
-    def test_it_leaves_the_rejects_when_it_arrives_well(self, platform: Platform, well: dict[str, str]) -> None:
+    def test_it_leaves_the_rejects_when_it_arrives_well(
+        self, platform: Platform, well: dict[str, str]
+    ) -> None:
         platform.things(*GOOD)
         platform.sync()
         platform.change("G1", created_at="soon")

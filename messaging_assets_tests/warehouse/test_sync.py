@@ -43,7 +43,8 @@ def test_the_first_sync_loads_every_row_as_it_is(platform: Platform) -> None:
     held = platform.rows("users")
     for row in platform.sandbox.rows("users"):
         expected = {
-            name: datetime.fromisoformat(value) if name.endswith("_at") else value for name, value in row.items()
+            name: datetime.fromisoformat(value) if name.endswith("_at") else value
+            for name, value in row.items()
         }
         assert held[row["id"]] == {**expected, "deleted_at": None}
     assert result.newest == max(row["created_at"] for row in held.values())
@@ -62,7 +63,9 @@ def test_each_resource_has_a_table_of_its_own(platform: Platform) -> None:
     for resource in ("users", "channels", "messages"):
         platform.sync(resource)
     assert [len(platform.rows(name)) for name in ("users", "channels", "messages")] == [45, 8, 60]
-    assert platform.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'chat_staging'") == [(0,)]
+    assert platform.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'chat_staging'") == [
+        (0,)
+    ]
 
 
 def test_edits_insertions_deletions_and_returns(platform: Platform) -> None:
@@ -239,7 +242,9 @@ class TestKeys:
         platform.change(5, n=1)
         assert counts(platform.sync()) == {"changed": 1, "unchanged": 7, "deleted": 1}
         held = platform.query("SELECT id, part, n FROM chat.things WHERE deleted_at IS NULL")
-        assert sorted(held) == sorted((row["id"], row["part"], row["n"]) for row in platform.sandbox.rows("things"))
+        assert sorted(held) == sorted(
+            (row["id"], row["part"], row["n"]) for row in platform.sandbox.rows("things")
+        )
 
     def test_another_primary_key_than_before_is_told(self, platform: Platform) -> None:
         platform.things({"id": 1, "name": "x"})
@@ -312,7 +317,12 @@ class TestLedger:
         platform.sandbox.delete("users", platform.sandbox.ids("users")[0])
         result = platform.sync("users")
         newer, older = ledger(platform, "users")
-        assert (older.run_id, older.mode, older.rows_new, older.verified) == ("run-1", "reconcile", 45, "full")
+        assert (older.run_id, older.mode, older.rows_new, older.verified) == (
+            "run-1",
+            "reconcile",
+            45,
+            "full",
+        )
         assert (newer.rows_deleted, newer.rows_unchanged, newer.rows_alive) == (1, 44, 44)
         assert (newer.requests, newer.pages, newer.api_total) == (result.requests, result.pages, 44)
         assert newer.columns == result.columns

@@ -1,0 +1,190 @@
+"""Opening the file: waiting for other processes, naming them, and saying what is wrong with it."""
+
+import stat
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from messaging_assets.warehouse.database import explained, open_database, when_unlocked
+from messaging_assets.warehouse.errors import (
+    WarehouseBusyError,
+    WarehouseError,
+    WarehouseMissingError,
+    WarehouseUnusableError,
+)
+from messaging_assets_tests.conftest import Project
+from messaging_assets_tests.warehouse.conftest import Platform
+from messaging_assets_tests.warehouse.processes import elsewhere, hold_database
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "chat.duckdb"
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_who_holds_the_file_is_waited_for_and_then_named(file: Path, read_only: bool) -> None:
+    with elsewhere(hold_database, file) as (process, _):
+        started = time.monotonic()
+        with (
+            pytest.raises(
+                WarehouseBusyError, match=rf"for more than 0 s: process {process.pid}, \S*python"
+            ) as caught,
+            open_database(file, timeout=0.2, read_only=read_only),
+        ):
+            pass
+        assert 0.2 <= time.monotonic() - started < 2
+        assert caught.value.where == str(file)
+
+
+def test_it_is_opened_as_soon_as_it_is_free(file: Path) -> None:
+    with elsewhere(hold_database, file) as (_, pipe):
+        pipe.send(0.2)
+        started = time.monotonic()
+        with open_database(file, timeout=10) as database:
+            assert database.execute("FROM held").fetchall() == []
+        assert time.monotonic() - started < 3
+
+
+def test_this_process_itself_is_waited_for_too(file: Path) -> None:
+    with (
+        open_database(file),
+        pytest.raises(WarehouseBusyError, match="this process itself"),
+        open_database(file, timeout=0, read_only=True),
+    ):
+        pass
+
+
+def test_a_sync_waits_for_the_file_and_then_names_the_process(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.sync("users")
+    monkeypatch.setenv("MESSAGING__LOCK_TIMEOUT_SECONDS", "0.2")
+    with elsewhere(hold_database, platform.location.database) as (process, pipe):
+        started = time.monotonic()
+        with pytest.raises(WarehouseBusyError, match=f"process {process.pid}"):
+            platform.sync("users")
+        assert time.monotonic() - started < 2
+        monkeypatch.setenv("MESSAGING__LOCK_TIMEOUT_SECONDS", "10")
+        pipe.send(0.2)
+        assert platform.sync("users").unchanged == 45
+
+
+def test_a_file_taken_between_reading_and_loading_is_waited_for(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holders = []
+
+    def in_between(*_: object) -> None:
+        if not holders:
+            holder = elsewhere(hold_database, platform.location.database)
+            _, pipe = holder.__enter__()
+            holders.append(holder)
+            pipe.send(0.3)
+
+    monkeypatch.setattr("messaging_assets.warehouse.progress.SECONDS_BETWEEN_LINES", 0.0)
+    try:
+        assert platform.sync("users", progress=in_between).new == 45
+        assert holders
+    finally:
+        for holder in holders:
+            holder.__exit__(None, None, None)
+
+
+def test_a_file_held_all_the_time_while_rows_wait_for_loading(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holders = []
+
+    def in_between(*_: object) -> None:
+        if not holders:
+            holders.append(elsewhere(hold_database, platform.location.database))
+            holders[0].__enter__()
+
+    monkeypatch.setattr("messaging_assets.warehouse.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setenv("MESSAGING__LOCK_TIMEOUT_SECONDS", "0.2")
+    try:
+        with pytest.raises(WarehouseBusyError, match=r"process \d+, \S*python"):
+            platform.sync("users", progress=in_between)
+    finally:
+        for holder in holders:
+            holder.__exit__(None, None, None)
+    assert platform.sync("users").new == 45
+
+
+def test_a_missing_file_is_not_made_for_reading(file: Path) -> None:
+    with pytest.raises(WarehouseMissingError, match="run a sync first"), open_database(file, read_only=True):
+        pass
+    assert not file.exists()
+
+
+def test_a_file_that_is_no_database_is_left_as_it_is(platform: Platform) -> None:
+    platform.location.prepare()
+    platform.location.database.write_bytes(b"no database" * 1000)
+    with pytest.raises(WarehouseUnusableError, match="damaged or is no DuckDB database"):
+        platform.sync("users")
+    assert platform.location.database.read_bytes() == b"no database" * 1000
+
+
+def test_a_damaged_file_is_told(platform: Platform) -> None:
+    platform.sync("messages")
+    content = bytearray(platform.location.database.read_bytes())
+    for place in range(12288, len(content), 512):
+        content[place] ^= 0x5A
+    platform.location.database.write_bytes(content)
+    with pytest.raises(WarehouseUnusableError, match="damaged or is no DuckDB database"):
+        platform.sync("messages")
+
+
+def test_a_folder_is_no_file(platform: Platform) -> None:
+    platform.location.database.mkdir(parents=True)
+    with pytest.raises(WarehouseUnusableError, match="can't be read or written"):
+        platform.sync("users")
+
+
+def test_the_time_zone_is_utc(file: Path) -> None:
+    with open_database(file) as database:
+        assert database.execute("SELECT current_setting('TimeZone')").fetchall() == [("UTC",)]
+
+
+def test_values_in_texts_of_duckdb_are_not_passed_on(file: Path) -> None:
+    with open_database(file) as database, pytest.raises(duckdb.Error) as caught:
+        database.execute("SELECT 'a secret text'::INTEGER")
+    assert "a secret text" in str(caught.value)
+    error = explained(caught.value, file)
+    assert type(error) is WarehouseError
+    assert "secret" not in str(error)
+    assert "ConversionException" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("IO Error: Could not write file: No space left on device", "the disk is full"),
+        ("IO Error: File too large", "the disk is full"),
+        ("IO Error: Corrupt database file: computed checksum 1", "damaged"),
+    ],
+)
+def test_what_the_disk_says_is_said_plainly(file: Path, text: str, message: str) -> None:
+    assert message in str(explained(duckdb.IOException(text), file))
+
+
+def test_other_errors_are_not_waited_for(file: Path) -> None:
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        when_unlocked(fail, file, timeout=5)
+    assert calls == [1]
+
+
+def test_the_file_and_its_log_are_the_owners_alone(file: Path, project: Project) -> None:
+    with open_database(file) as database:
+        database.execute("CREATE TABLE t AS SELECT 1")
+        for path in (file, file.with_name(f"{file.name}.wal")):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
