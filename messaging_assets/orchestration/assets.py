@@ -10,6 +10,7 @@ from typing import Literal
 
 from dagster import (
     AssetExecutionContext,
+    AssetObservation,
     AssetsDefinition,
     Config,
     DataVersion,
@@ -24,8 +25,8 @@ from pydantic import Field
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.orchestration.checks import blocking_failures, check_results, check_specs
 from messaging_assets.orchestration.failures import explained
-from messaging_assets.orchestration.metadata import materialisation_metadata
-from messaging_assets.orchestration.names import op_name
+from messaging_assets.orchestration.metadata import materialisation_metadata, observation_metadata
+from messaging_assets.orchestration.names import api_key, op_name
 from messaging_assets.orchestration.resources import (
     MessagingApi,
     MessagingDltResource,
@@ -98,6 +99,9 @@ def _raw_asset(
             metadata = materialisation_metadata(
                 result, resource, database=file.path, sandbox=uses_sandbox(connection), started=started
             )
+        context.log_event(
+            AssetObservation(api_key(connection.name, resource.table), metadata=observation_metadata(result))
+        )
         yield MaterializeResult(
             metadata=metadata, check_results=results, data_version=DataVersion(result.content_version)
         )

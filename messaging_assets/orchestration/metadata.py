@@ -66,6 +66,16 @@ def materialisation_metadata(
     }
 
 
+def observation_metadata(result: SyncResult) -> Mapping[str, MetadataValue]:
+    """What the API's side showed of itself during a sync."""
+    return {
+        "total": _api_total(result.api_total),
+        "rows_seen": MetadataValue.int(result.seen),
+        "requests": MetadataValue.int(result.requests),
+        "bytes": MetadataValue.int(result.bytes_received),
+    }
+
+
 def column_schema(result: SyncResult, resource: Resource) -> TableSchema:
     """The columns of the table as it stands after a sync."""
     alone = resource.primary_key if len(resource.primary_key) == 1 else ()

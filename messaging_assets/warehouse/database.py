@@ -5,6 +5,7 @@ Everything that opens the file goes through here and is brief. What is done with
 
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from messaging_assets.warehouse.errors import (
     WarehouseMissingError,
     WarehouseUnusableError,
 )
-from messaging_assets.warehouse.location import owner_only_files
+from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files
 
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
@@ -29,11 +30,9 @@ CATALOG = "_warehouse"
 T = TypeVar("T")
 
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<process>\d+)\)")
-_LOCK_SIGNS = (
-    "Could not set lock on file",
-    # Within one process the file can't be open for reading only and for writing at once.
-    "same database file with a different configuration",
-)
+_FOREIGN_LOCK_SIGN = "Could not set lock on file"
+# What DuckDB says where a thread of this process has the file open already.
+_OWN_LOCK_SIGNS = ("Unique file handle conflict", "same database file with a different configuration")
 _FULL_SIGNS = ("No space left", "File too large", "Disk quota exceeded")
 _DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum")
 
@@ -94,16 +93,17 @@ def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
 def is_locked(error: BaseException) -> bool:
     """Whether an error says that the file is held elsewhere."""
     text = str(error)
-    return any(sign in text for sign in _LOCK_SIGNS)
+    return any(sign in text for sign in (_FOREIGN_LOCK_SIGN, *_OWN_LOCK_SIGNS))
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    file = str(path).replace("'", "''")
+    file, spill = (str(place).replace("'", "''") for place in (path, _spill_folder(path)))
     mode = "READ_ONLY" if read_only else "READ_WRITE"
     try:
         connection.execute(f"ATTACH '{file}' AS {CATALOG} ({mode})")
         connection.execute(f"USE {CATALOG}")
+        connection.execute(f"SET temp_directory = '{spill}'")
     except duckdb.Error as error:
         connection.close()
         if is_locked(error):
@@ -112,11 +112,20 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def _spill_folder(path: Path) -> Path:
+    """Where DuckDB may put what does not fit into memory: rows, so beside the file and not where it runs.
+
+    DuckDB makes it when it needs it and removes it at the end; each opening has its own.
+    """
+    return WarehouseLocation(path).work / "spill" / uuid.uuid4().hex
+
+
 def _named(error: BaseException) -> str:
     found = _HOLDER.search(str(error))
     if found:
         return f"process {found['process']}, {found['program']}"
-    return "this process itself" if _LOCK_SIGNS[1] in str(error) else "its name is unknown"
+    own = any(sign in str(error) for sign in _OWN_LOCK_SIGNS)
+    return "this process itself" if own else "its name is unknown"
 
 
 def explained(error: duckdb.Error, path: Path) -> WarehouseError:

@@ -322,11 +322,39 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, expected: str) -> None:
         ('{params: {q: "{incremental.start_value}"}}', "{incremental.start_value} means nothing here"),
         ('{params: {q: "{"}}', "a brace without its partner"),
         ("{params: {id: {type: resolve, resource: channels, field: id}}}", "is not used in the path"),
+        (
+            '{response_actions: [{status_code: "404", action: ignore}]}',
+            "status_code: has to be a whole number",
+        ),
+        ("{incremental: {cursor_path: at, on_cursor_value_missing: null}}", "dlt refuses this incremental"),
+        ("{incremental: {cursor_path: at, convert: str}}", "Python functions or objects"),
     ],
 )
-def test_a_parent_has_to_exist(tmp_path: Path, endpoint: str, expected: str) -> None:
+def test_a_mistake_in_an_endpoint_is_named(tmp_path: Path, endpoint: str, expected: str) -> None:
     text = f"client: {{}}\nresources: [channels, other, {{name: users, endpoint: {endpoint}}}]"
     assert expected in "\n".join(mistakes(tmp_path, text))
+
+
+def test_free_values_are_taken_as_they_are(tmp_path: Path) -> None:
+    text = """
+    client: {}
+    resources:
+      - name: users
+        endpoint:
+          method: POST
+          data: {q: [1, {a: null}]}
+          json: {q: [1, {a: null}]}
+          incremental: {cursor_path: at, initial_value: 2024-01-01, end_value: 2025-01-01}
+    """
+    endpoint = read(tmp_path, text).resource("users").endpoint
+    assert endpoint["data"] == endpoint["json"] == {"q": [1, {"a": None}]}
+    assert endpoint["incremental"]["initial_value"] == "2024-01-01"
+
+
+def test_positions_are_ordered_as_numbers(tmp_path: Path) -> None:
+    resources = "\n".join(f"  - {{name: r{number}, endpoint: 1}}" for number in range(12))
+    found = mistakes(tmp_path, f"client: {{}}\nresources:\n{resources}")
+    assert [mistake.split(": ")[1] for mistake in found] == [f"resources[{n}].endpoint" for n in range(12)]
 
 
 def test_resources_cannot_wait_for_each_other(tmp_path: Path) -> None:

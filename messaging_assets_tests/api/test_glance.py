@@ -30,7 +30,7 @@ def guide(sandbox: Sandbox) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("total", ["right", "none"])
+@pytest.mark.parametrize("total", ["right", "absent"])
 @pytest.mark.parametrize("change", ["head", "tail", "edited"])
 def test_a_change_at_an_end_is_seen_with_and_without_a_total(
     sandbox: Sandbox, total: str, change: str

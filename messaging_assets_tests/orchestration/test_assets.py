@@ -92,6 +92,15 @@ def test_what_a_materialisation_carries(platform: Platform, sandbox: Sandbox) ->
     }
 
 
+def test_the_api_side_shows_what_was_seen_of_it(platform: Platform) -> None:
+    assert platform.run(SYNC, "users").success
+    record = platform.instance.fetch_observations(AssetKey(["messaging", "api", "users"]), limit=1).records[0]
+    observation = record.asset_observation
+    assert observation is not None
+    seen = {name: value.value for name, value in observation.metadata.items()}
+    assert (seen["total"], seen["rows_seen"]) == (30, 30)
+
+
 def test_the_reconcile_job_reconciles(platform: Platform) -> None:
     assert told(platform.run(RECONCILE), "users")["mode"] == "reconcile"
     assert platform.read("select distinct mode from messaging._sync_ledger") == [("reconcile",)]

@@ -99,6 +99,7 @@ def elsewhere(target: Callable[..., None], *values: Any) -> Iterator[tuple[ForkS
     """Run a function of this module in another process: it tells when it is ready, and is killed at the end."""
     ours, theirs = FORKS.Pipe()
     process = started(target, *values, theirs)
+    theirs.close()
     try:
         assert ours.poll(20)
         assert ours.recv() == "ready"
@@ -119,7 +120,7 @@ def hold_lock(location: WarehouseLocation, connection: str, pipe: Any) -> None:
 def hold_database(path: Path, pipe: Any) -> None:
     """Hold the DuckDB file until told to let go."""
     database = duckdb.connect(str(path))
-    database.execute("CREATE TABLE IF NOT EXISTS held (at TIMESTAMP)")
+    database.execute("CREATE TABLE IF NOT EXISTS held (id BIGINT)")
     pipe.send("ready")
     seconds = pipe.recv()
     time.sleep(seconds)
