@@ -4,11 +4,13 @@ Arguments in, words and exit codes out. A sync goes through Dagster, so that it 
 as the runs of `dagster dev`. What is printed is computed elsewhere.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -227,10 +229,18 @@ def _age(moment: datetime | None, now: datetime) -> str:
     return f"{minutes} minutes ago" if minutes else "just now"
 
 
+def _program() -> str:
+    """This program as one types it here."""
+    program = Path(sys.argv[0])
+    if program.name != "messaging" or shutil.which("messaging") is not None:
+        return "messaging"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+
+
 def _what_next(report: "RunReport") -> None:
     click.echo("\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules")
-    click.echo("       messaging status    the last syncs, and how fresh each table is")
+    click.echo(f"       {_program()} status    the last syncs, and how fresh each table is")
     if report.tables:
         # The file's name comes first: DuckDB wants to be told which is meant where a schema has the same.
         table = f"{report.database.stem}.{report.tables[-1].name}"
-        click.echo(f"       duckdb {report.database} -c 'FROM {table}'")
+        click.echo(f"       duckdb {report.database} -c 'FROM {table}'    (or any other DuckDB client)")

@@ -3,7 +3,9 @@
 Everything that opens the file goes through here and is brief. What is done with it belongs elsewhere.
 """
 
+import contextlib
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -98,26 +100,33 @@ def is_locked(error: BaseException) -> bool:
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    file, spill = (str(place).replace("'", "''") for place in (path, _spill_folder(path)))
+    file = str(path).replace("'", "''")
     mode = "READ_ONLY" if read_only else "READ_WRITE"
     try:
         connection.execute(f"ATTACH '{file}' AS {CATALOG} ({mode})")
         connection.execute(f"USE {CATALOG}")
-        connection.execute(f"SET temp_directory = '{spill}'")
     except duckdb.Error as error:
         connection.close()
         if is_locked(error):
             raise
         raise explained(error, path) from None
+    _spill_beside(connection, path, alone=not read_only)
     return connection
 
 
-def _spill_folder(path: Path) -> Path:
-    """Where DuckDB may put what does not fit into memory: rows, so beside the file and not where it runs.
+def _spill_beside(connection: duckdb.DuckDBPyConnection, path: Path, *, alone: bool) -> None:
+    """Has DuckDB put what does not fit into memory beside the file, and not into the folder where it runs.
 
-    DuckDB makes it when it needs it and removes it at the end; each opening has its own.
+    Each opening has a folder of its own, which DuckDB makes at need and removes at the end. What killed
+    processes have left there holds rows: it goes as soon as nobody else can have the file open.
     """
-    return WarehouseLocation(path).work / "spill" / uuid.uuid4().hex
+    spill = WarehouseLocation(path).work / "spill"
+    if alone:
+        shutil.rmtree(spill, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        spill.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = str(spill / uuid.uuid4().hex).replace("'", "''")
+    connection.execute(f"SET temp_directory = '{own}'")
 
 
 def _named(error: BaseException) -> str:

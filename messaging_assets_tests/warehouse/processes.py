@@ -130,7 +130,7 @@ def hold_database(path: Path, pipe: Any) -> None:
 def writes_in_the_middle(path: Path, pipe: Any) -> None:
     """Be in the middle of a transaction when killed."""
     database = duckdb.connect(str(path))
-    database.execute("BEGIN; DELETE FROM chat.users")
+    database.execute("BEGIN; DELETE FROM chat.chat.users")
     pipe.send("ready")
     pipe.recv()
 

@@ -8,7 +8,7 @@ from messaging_assets_tests.warehouse.conftest import Platform
 from messaging_assets_tests.warehouse.processes import Errand, elsewhere, writes_in_the_middle
 from messaging_assets_tests.warehouse.test_sync import counts
 
-KILLS = 10
+KILLS = 7
 
 
 def edit_all(platform: Platform, edition: int) -> None:

@@ -2,6 +2,8 @@
 
 import stat
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -72,46 +74,39 @@ def test_a_sync_waits_for_the_file_and_then_names_the_process(
         assert platform.sync("users").unchanged == 45
 
 
-def test_a_file_taken_between_reading_and_loading_is_waited_for(
+@pytest.fixture
+def taken_meanwhile(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    holders = []
-
-    def in_between(*_: object) -> None:
-        if not holders:
-            holder = elsewhere(hold_database, platform.location.database)
-            _, pipe = holder.__enter__()
-            holders.append(holder)
-            pipe.send(0.3)
-
+) -> Iterator[Callable[[float], object]]:
+    """Has another process take the file for so many seconds while a sync of users reads; gives its progress."""
     monkeypatch.setattr("messaging_assets.warehouse.progress.SECONDS_BETWEEN_LINES", 0.0)
-    try:
-        assert platform.sync("users", progress=in_between).new == 45
-        assert holders
-    finally:
-        for holder in holders:
-            holder.__exit__(None, None, None)
+    with ExitStack() as stack:
+
+        def take(seconds: float) -> Callable[[object], None]:
+            taken: list[object] = []
+
+            def progress(_: object) -> None:
+                if not taken:
+                    holder = elsewhere(hold_database, platform.location.database)
+                    taken.append(stack.enter_context(holder)[1].send(seconds))
+
+            return progress
+
+        yield take
+
+
+def test_a_file_taken_between_reading_and_loading_is_waited_for(
+    platform: Platform, taken_meanwhile: Callable[[float], object]
+) -> None:
+    assert platform.sync("users", progress=taken_meanwhile(0.3)).new == 45
 
 
 def test_a_file_held_all_the_time_while_rows_wait_for_loading(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, taken_meanwhile: Callable[[float], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holders = []
-
-    def in_between(*_: object) -> None:
-        if not holders:
-            holders.append(elsewhere(hold_database, platform.location.database))
-            holders[0].__enter__()
-
-    monkeypatch.setattr("messaging_assets.warehouse.progress.SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setenv("MESSAGING__LOCK_TIMEOUT_SECONDS", "0.2")
-    try:
-        with pytest.raises(WarehouseBusyError, match=r"process \d+, \S*python"):
-            platform.sync("users", progress=in_between)
-    finally:
-        for holder in holders:
-            holder.__exit__(None, None, None)
-    assert platform.sync("users").new == 45
+    with pytest.raises(WarehouseBusyError, match=r"process \d+, \S*python"):
+        platform.sync("users", progress=taken_meanwhile(20))
 
 
 def test_a_missing_file_is_not_made_for_reading(file: Path) -> None:
@@ -149,6 +144,22 @@ def test_the_time_zone_is_utc(file: Path) -> None:
         assert database.execute("SELECT current_setting('TimeZone')").fetchall() == [("UTC",)]
 
 
+def test_what_does_not_fit_into_memory_goes_beside_the_file(file: Path, project: Project) -> None:
+    work = file.with_name(f"{file.name}.work")
+    left_over = work / "spill" / "of a killed process"
+    left_over.mkdir(parents=True)
+    with open_database(file) as database:
+        assert not left_over.exists()
+        database.execute("SET memory_limit = '40MB'; SET threads = 1")
+        database.execute(
+            "CREATE TEMP TABLE t AS SELECT i, repeat('x', 200) AS s FROM range(300_000) AS r (i)"
+        )
+        (spilled,) = (work / "spill").iterdir()
+        assert stat.S_IMODE(spilled.stat().st_mode) == 0o700
+    assert list((work / "spill").iterdir()) == []
+    assert {path.name for path in file.parent.iterdir()} == {"home", file.name, work.name}
+
+
 def test_values_in_texts_of_duckdb_are_not_passed_on(file: Path) -> None:
     with open_database(file) as database, pytest.raises(duckdb.Error) as caught:
         database.execute("SELECT 'a secret text'::INTEGER")
@@ -178,7 +189,7 @@ def test_other_errors_are_not_waited_for(file: Path) -> None:
         calls.append(1)
         raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         when_unlocked(fail, file, timeout=5)
     assert calls == [1]
 

@@ -8,8 +8,8 @@ import pytest
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.sandbox import Faults
 from messaging_assets.sandbox.faults import Broken
-from messaging_assets.warehouse.ledger import LedgerEntry, last_syncs
 from messaging_assets.warehouse.database import open_database
+from messaging_assets.warehouse.ledger import LedgerEntry, last_syncs
 from messaging_assets.warehouse.staging import stage_with_dlt
 from messaging_assets.warehouse.sync import SyncResult
 from messaging_assets_tests.warehouse.conftest import Platform
@@ -250,7 +250,7 @@ class TestKeys:
         platform.things({"id": 1, "name": "x"})
         platform.sync()
         platform.resources = ({**platform.resources[0], "primary_key": ["id", "part"]},)
-        with pytest.raises(MessagingError, match="has no part.*another primary key"):
+        with pytest.raises(MessagingError, match=r"has no part.*another primary key"):
             platform.sync()
 
     def test_a_table_that_something_else_made_is_left_alone(self, platform: Platform) -> None:
