@@ -12,12 +12,12 @@ from typing import Any, Literal, cast
 
 from dlt.extract.resource import DltResource
 
+from messaging_assets.api.error_handler import ErrorHandler
 from messaging_assets.api.errors import ConfigurationError
 from messaging_assets.api.mistakes import Findings, Mistake
 from messaging_assets.api.rules import endpoint_of, table_name
 from messaging_assets.api.settings import connections_folder
 from messaging_assets.api.vocabulary import (
-    GUIDES_ERROR_HANDLER,
     WRITE_DISPOSITIONS,
     mistakes_in,
 )
@@ -95,7 +95,7 @@ class Resource:
         description: For people.
         selected: False for a resource that only serves as a parent of another.
         paginator: The effective paginator: the endpoint's, else the client's, else None.
-        error_handler: The effective `error_handler`, with all its keys: the nearest one counts as a whole,
+        error_handler: The effective `error_handler`: the nearest one counts as a whole,
             what it does not say is the guide's.
         instance: dlt's own resource, where Python code gives one instead of words.
     """
@@ -109,7 +109,7 @@ class Resource:
     description: str | None = None
     selected: bool = True
     paginator: Any = None
-    error_handler: Mapping[str, Any] = field(default_factory=lambda: dict(GUIDES_ERROR_HANDLER))
+    error_handler: ErrorHandler = field(default_factory=ErrorHandler)
     instance: DltResource | None = None
 
     @property
@@ -370,11 +370,9 @@ def _merged_columns(*parts: Any) -> dict[str, dict[str, Any]]:
     return merged
 
 
-def _error_handler(endpoint: Mapping[str, Any], client: Mapping[str, Any]) -> dict[str, Any]:
-    words = endpoint["error_handler"] if "error_handler" in endpoint else client.get("error_handler", {})
-    effective = {**GUIDES_ERROR_HANDLER, **words}
-    effective["retry_on_status_codes"] = tuple(effective["retry_on_status_codes"])
-    return effective
+def _error_handler(endpoint: Mapping[str, Any], client: Mapping[str, Any]) -> ErrorHandler:
+    nearest = endpoint if "error_handler" in endpoint else client
+    return ErrorHandler.from_guide(nearest.get("error_handler"))
 
 
 def _notes(defaults: Mapping[str, Any], resources: Iterable[Resource]) -> list[str]:

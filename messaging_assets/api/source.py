@@ -245,7 +245,7 @@ class Api(AbstractContextManager["Api"]):
         origins = {origin_of(url) for url in (client["base_url"], own_address) if url}
         return Sending(
             authoriser,
-            ErrorHandler.from_guide(resource.error_handler),
+            resource.error_handler,
             self.usage(resource.name),
             _check(resource),
             frozenset(origins) if has_credentials else frozenset(),

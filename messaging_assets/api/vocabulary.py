@@ -12,7 +12,6 @@ import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 import dlt
@@ -51,9 +50,6 @@ from messaging_assets.api.cron import mistake_in_cron
 from messaging_assets.api.mistakes import FieldPath, Findings, Mistake, nearest, one_of
 from messaging_assets.api.rules import REFERENCE, apply_rules
 
-GUIDES_ERROR_HANDLER: Mapping[str, Any] = MappingProxyType(
-    {"retry_on_status_codes": (429, 500, 502, 503, 504), "max_retries": 3, "backoff_factor": 2}
-)
 WRITE_DISPOSITIONS = ("merge", "append", "replace")
 INCREMENTAL_AT_ENDPOINT_ONLY = ("end_value", "end_param")
 SECRET_FIELDS = ("client_id", "client_secret", "token", "api_key", "password", "access_token")
@@ -174,6 +170,7 @@ def error_handler_words() -> Words:
             "retry_on_status_codes": list_of(whole(100, 599)),
             "max_retries": whole(0),
             "backoff_factor": number(0),
+            "longest_wait": number(0),
         },
     )
 

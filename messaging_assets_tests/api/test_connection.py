@@ -16,11 +16,12 @@ from messaging_assets.api.connection import (
     read_connection,
     read_connections,
 )
+from messaging_assets.api.error_handler import ErrorHandler
 from messaging_assets.api.errors import ConfigurationError
 from messaging_assets_tests.conftest import Project
 
 PACKAGED = Path(__file__).parents[2] / "messaging_assets" / "connections" / "messaging.yaml"
-GUIDE_CODES = (429, 500, 502, 503, 504)
+GUIDES_ERROR_HANDLER = ErrorHandler(frozenset({429, 500, 502, 503, 504}), max_retries=3, backoff_factor=2)
 
 
 def write(folder: Path, text: str, name: str = "messaging.yaml") -> Path:
@@ -53,11 +54,7 @@ def test_the_packaged_file_is_the_guide_in_its_own_words() -> None:
         assert resource.paginator == {"type": "offset", "limit": 100}
         assert resource.primary_key == ("id",)
         assert resource.write_disposition == "merge"
-        assert resource.error_handler == {
-            "retry_on_status_codes": GUIDE_CODES,
-            "max_retries": 3,
-            "backoff_factor": 2,
-        }
+        assert resource.error_handler == GUIDES_ERROR_HANDLER
         assert resource.description
     assert connection.notes == ()
 
@@ -73,7 +70,7 @@ def test_what_a_file_does_not_say_has_defaults(tmp_path: Path) -> None:
     assert connection.max_deleted_share == 0.1
     users = connection.resource("users")
     assert users.endpoint == {"path": "users"}
-    assert users.error_handler["retry_on_status_codes"] == GUIDE_CODES
+    assert users.error_handler.retry_on_status_codes == GUIDES_ERROR_HANDLER.retry_on_status_codes
     assert users.paginator is None
     assert users.primary_key == ("id",)
     with pytest.raises(KeyError):
@@ -172,7 +169,7 @@ def test_the_nearest_error_handler_counts(
     tmp_path: Path, client: str, defaults: str, own: str, expected: int
 ) -> None:
     text = f"client: {client}\nresource_defaults: {defaults}\nresources: [{{name: users, endpoint: {own}}}]"
-    assert read(tmp_path, text).resource("users").error_handler["max_retries"] == expected
+    assert read(tmp_path, text).resource("users").error_handler.max_retries == expected
 
 
 def test_values_are_what_they_look_like(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_guide_is_filled_in(configured: Project, messaging: Connection) -> N
         "token_url": f"{ADDRESS}/oauth/token",
     }
     assert [resource["name"] for resource in guide["resources"]] == ["users", "channels", "messages"]
-    assert connection_from_dict("rest_api", guide).resource("users").error_handler["max_retries"] == 3
+    assert connection_from_dict("rest_api", guide).resource("users").error_handler.max_retries == 3
     assert "${secret:client_id}" in str(messaging.client)
 
 
