@@ -21,7 +21,6 @@ WriteDisposition = Literal["merge", "append", "replace"]
 
 # Columns that every table has from its first sync on, also where the source is empty.
 _FIRST_COLUMNS = {"name": ColumnType.TEXT, "created_at": ColumnType.TIMESTAMP}
-INCOMING = "incoming_rows"
 
 
 @dataclass(frozen=True)
@@ -111,40 +110,51 @@ def _conversion(column: str, held: Column, found: ColumnType) -> str:
 def write_rows(
     database: duckdb.DuckDBPyConnection, target: Target, types: dict[str, ColumnType]
 ) -> Published:
-    """Writes the staged rows to the table, by delete and insert; of several versions the last one wins."""
-    staged = qualified(staging_schema(target.schema), target.table)
+    """Writes the staged rows to the table, by delete and insert; of several versions the last one wins.
+
+    What need not be written is deleted in staging, so that no copy of the rows is made.
+    """
     names = [name for name, found in types.items() if found is not ColumnType.UNDECIDED]
     converted = [
-        f"CAST({quoted(name)} AS JSON) AS {quoted(name)}" if types[name] is ColumnType.JSON else quoted(name)
-        for name in names
+        f"CAST({quoted(name)} AS JSON)" if types[name] is ColumnType.JSON else quoted(name) for name in names
     ]
-    keys = ", ".join(quoted(name) for name in target.key)
-    newest = f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {SEQUENCE} DESC) = 1"
-    versions = "" if target.disposition == "append" else newest
-    database.execute(
-        f"CREATE OR REPLACE TEMP TABLE {INCOMING} AS "  # noqa: S608 - quoted names
-        f"SELECT {', '.join(converted)}, {ROW_HASH} FROM {staged} {versions}"
-    )
-    published = _compare(database, target)
-    if target.disposition != "append":
+    if target.disposition == "append":
+        counted = database.execute(f"SELECT count(*) FROM {_staged(target)}").fetchall()  # noqa: S608
+        published = Published(new=counted[0][0])
+    else:
+        _drop_earlier_versions(database, target)
+        published = _compare(database, target)
         _drop_equal_rows(database, target)
         database.execute(
-            f"DELETE FROM {target.name} AS held USING {INCOMING} AS incoming WHERE {_same_key(target)}"  # noqa: S608
+            f"""DELETE FROM {target.name} AS held USING {_staged(target)} AS incoming
+                WHERE {_same_key(target)}"""  # noqa: S608 - quoted names
         )
     columns = ", ".join([*(quoted(name) for name in names), ROW_HASH])
-    database.execute(f"INSERT INTO {target.name} ({columns}) SELECT {columns} FROM {INCOMING}")  # noqa: S608
+    database.execute(
+        f"""INSERT INTO {target.name} ({columns})
+            SELECT {", ".join([*converted, ROW_HASH])} FROM {_staged(target)}"""  # noqa: S608
+    )
     return published
 
 
+def _staged(target: Target) -> str:
+    return qualified(staging_schema(target.schema), target.table)
+
+
+def _drop_earlier_versions(database: duckdb.DuckDBPyConnection, target: Target) -> None:
+    keys = ", ".join(quoted(name) for name in target.key)
+    database.execute(
+        f"""DELETE FROM {_staged(target)} WHERE {SEQUENCE} NOT IN
+            (SELECT max({SEQUENCE}) FROM {_staged(target)} GROUP BY {keys})"""  # noqa: S608
+    )
+
+
 def _compare(database: duckdb.DuckDBPyConnection, target: Target) -> Published:
-    if target.disposition == "append":
-        counted = database.execute(f"SELECT count(*) FROM {INCOMING}").fetchall()  # noqa: S608
-        return Published(new=counted[0][0])
     new, changed, restored = database.execute(
         f"""SELECT count(*) FILTER (held.{ROW_HASH} IS NULL),
                 count(*) FILTER (held.{ROW_HASH} <> incoming.{ROW_HASH} AND held.{DELETED_AT} IS NULL),
                 count(*) FILTER (held.{DELETED_AT} IS NOT NULL)
-            FROM {INCOMING} AS incoming LEFT JOIN {target.name} AS held ON {_same_key(target)}"""  # noqa: S608
+            FROM {_staged(target)} AS incoming LEFT JOIN {target.name} AS held ON {_same_key(target)}"""  # noqa: S608
     ).fetchall()[0]
     return Published(new=new, changed=changed, restored=restored)
 
@@ -152,7 +162,7 @@ def _compare(database: duckdb.DuckDBPyConnection, target: Target) -> Published:
 def _drop_equal_rows(database: duckdb.DuckDBPyConnection, target: Target) -> None:
     """A row that changed and changed back while it was read is as it is held: it is not written."""
     database.execute(
-        f"""DELETE FROM {INCOMING} AS incoming USING {target.name} AS held WHERE {_same_key(target)}
+        f"""DELETE FROM {_staged(target)} AS incoming USING {target.name} AS held WHERE {_same_key(target)}
             AND held.{ROW_HASH} = incoming.{ROW_HASH} AND held.{DELETED_AT} IS NULL"""  # noqa: S608
     )
 
@@ -208,7 +218,6 @@ def drop_stale_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None
 def drop_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
     """Removes the staging schema: what is published needs no second copy, and holds content."""
     database.execute(f"DROP SCHEMA IF EXISTS {quoted(staging_schema(schema))} CASCADE")
-    database.execute(f"DROP TABLE IF EXISTS {INCOMING}")
 
 
 def living_rows(database: duckdb.DuckDBPyConnection, target: Target) -> tuple[int, datetime | None]:

@@ -97,7 +97,9 @@ def release_rejects(
 
 def _possible_keys(record: dict[str, Any], primary_key: Sequence[str]) -> set[int]:
     """The digests that a record's key can have when it comes back, as a text for an integer among them."""
-    texts = [str(record.get(field)) for field in primary_key]
+    if not all(field in record for field in primary_key):
+        return set()
+    texts = [str(record[field]) for field in primary_key]
     candidates = [record, dict(zip(primary_key, texts, strict=True))]
     if all(_INTEGER.fullmatch(text) for text in texts):
         candidates.append(dict(zip(primary_key, map(int, texts), strict=True)))

@@ -106,7 +106,8 @@ class Platform:
         return [
             (identity, reason)
             for identity, reason in self.query(
-                f"SELECT id, reason FROM chat._rejected_records WHERE resource = '{resource}' ORDER BY id, payload"
+                "SELECT id, reason FROM chat._rejected_records "
+                f"WHERE resource = '{resource}' ORDER BY id, payload"
             )
         ]
 

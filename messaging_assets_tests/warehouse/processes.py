@@ -96,7 +96,7 @@ def started(target: Callable[..., None], *values: Any) -> ForkServerProcess:
 
 @contextmanager
 def elsewhere(target: Callable[..., None], *values: Any) -> Iterator[tuple[ForkServerProcess, Any]]:
-    """Run a function of this module in another process: it tells when it is ready, and is killed at the end."""
+    """Run a function of this module in another process, which tells when it is ready; kill it at the end."""
     ours, theirs = FORKS.Pipe()
     process = started(target, *values, theirs)
     theirs.close()

@@ -159,7 +159,7 @@ def fill(shelf: Shelf, syncs: list[list[Any]], chunk_rows: int, field: str) -> l
 
 fast = settings(
     deadline=None,
-    max_examples=80,
+    max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -174,7 +174,7 @@ def test_any_values_in_any_batches_come_back(tmp_path: Path, drawn: tuple[list[l
     assert all(says_the_same(a, b, kind) for a, b in zip(sent, stored, strict=True))
 
 
-@settings(fast, max_examples=40)
+@settings(fast, max_examples=25)
 @given(batches(json_values), st.integers(1, 4))
 def test_the_type_does_not_hang_on_batches(
     tmp_path: Path, drawn: tuple[list[list[Any]], int], other_rows: int

@@ -78,7 +78,7 @@ def test_a_sync_waits_for_the_file_and_then_names_the_process(
 def taken_meanwhile(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[float], object]]:
-    """Has another process take the file for so many seconds while a sync of users reads; gives its progress."""
+    """Progress for a sync, at which another process takes the file for so many seconds."""
     monkeypatch.setattr("messaging_assets.warehouse.progress.SECONDS_BETWEEN_LINES", 0.0)
     with ExitStack() as stack:
 

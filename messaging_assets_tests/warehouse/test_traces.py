@@ -7,7 +7,7 @@ import pytest
 
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.sandbox import Faults, Sandbox
-from messaging_assets.sandbox.faults import Broken
+from messaging_assets.sandbox.faults import Broken, Kind
 from messaging_assets_tests.warehouse.conftest import Platform
 from messaging_assets_tests.warehouse.processes import Errand
 from messaging_assets_tests.warehouse.test_sync import counts
@@ -36,7 +36,7 @@ def traces(platform: Platform, folder: Path) -> list[str]:
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            is_warehouse = path == platform.location.database
+            is_warehouse = path.name in ("chat.duckdb", "chat.duckdb.wal")
             found += [f"{path}: {word!r}" for word in words[is_warehouse:] if word in content]
     return found
 
@@ -56,6 +56,12 @@ def test_a_sync_leaves_no_content_and_no_secret(
     everything.sync("messages")
     assert CONTENT.encode() in everything.location.database.read_bytes()
     assert traces(everything, tmp_path) == []
+    # No file whose content could be compressed or written otherwise.
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        "chat.duckdb",
+        "chat.lock",
+        "chat.holder",
+    }
     out, err = capfd.readouterr()
     for said in (out, err, caplog.text):
         assert CONTENT not in said
@@ -66,8 +72,9 @@ def test_a_sync_leaves_no_content_and_no_secret(
 def test_a_sync_that_fails_while_it_reads_leaves_none_either(
     everything: Platform, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for fault in ("malformed", "cut", "null_data"):
-        everything.sandbox.order(Faults(broken=[Broken(fault, position=50)]))  # type: ignore[arg-type]
+    faults: tuple[Kind, ...] = ("malformed", "cut", "null_data")
+    for fault in faults:
+        everything.sandbox.order(Faults(broken=[Broken(fault, position=50)]))
         with pytest.raises(MessagingError) as caught:
             everything.sync("messages")
         assert CONTENT not in str(caught.value) + repr(caught.value) + "".join(capfd.readouterr())
