@@ -21,6 +21,8 @@ from messaging_assets.api.errors import MessagingError
 
 if TYPE_CHECKING:
     from messaging_assets.orchestration.headless import RunReport
+    from messaging_assets.warehouse.ledger import LedgerEntry
+    from messaging_assets.warehouse.status import Status
 
 # Imports of Dagster, dlt's sources and DuckDB stand in the functions that need them: each costs a good
 # part of a second, and `--help` and mistakes in a file need none of them.
@@ -94,9 +96,11 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     headers = ["table", "rows", "new", "changed", "deleted", "verified", "seconds"]
     click.echo()
     _table(rows, headers)
-    for database in dict.fromkeys(report.database for report in reports):
+    loaded = [report for report in reports if report.tables]
+    for database in dict.fromkeys(report.database for report in loaded):
         click.echo(f"\nDuckDB file: {database}")
-    _what_next(reports[0])
+    if loaded:
+        _what_next(loaded[0])
     failures = [failure for report in reports for failure in report.failures]
     if failures:
         _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
@@ -138,55 +142,50 @@ def status(only: str | None, last: int) -> None:
     from messaging_assets.orchestration.resources import database_file
     from messaging_assets.warehouse.status import read_status
 
+    broken = False
     for connection in _chosen(only):
-        database = database_file(connection)
-        click.secho(f"{connection.name} in {database}", bold=True)
-        found = read_status(database, connection)
-        now = datetime.now(UTC)
-        _table(
-            [
-                [
-                    t.table,
-                    t.rows,
-                    t.deleted,
-                    _age(t.synced_at, now),
-                    _age(t.newest, now),
-                    t.verified,
-                    t.rejected,
-                ]
-                for t in found.tables
-            ],
-            ["table", "rows", "deleted", "synced", "newest row", "verified", "rejected"],
-        )
+        try:
+            database = database_file(connection)
+            click.secho(f"{connection.name} in {database}", bold=True)
+            found = read_status(database, connection)
+        except MessagingError as error:
+            broken = True
+            click.secho(f"{connection.name}: {error}", fg="red", err=True)
+            continue
+        _show_tables(found)
         click.echo()
-        _table(
-            [
-                [
-                    f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
-                    entry.resource,
-                    entry.mode,
-                    entry.rows_new,
-                    entry.rows_changed,
-                    entry.rows_deleted,
-                    entry.requests,
-                    f"{(entry.ended_at - entry.started_at).total_seconds():.1f}",
-                    entry.error or entry.verified,
-                ]
-                for entry in found.syncs[:last]
-            ],
-            [
-                "started (UTC)",
-                "resource",
-                "mode",
-                "new",
-                "changed",
-                "deleted",
-                "requests",
-                "seconds",
-                "outcome",
-            ],
-        )
+        _show_syncs(found.syncs[:last])
         click.echo()
+    if broken:
+        sys.exit(1)
+
+
+def _show_tables(found: "Status") -> None:
+    now = datetime.now(UTC)
+    rows = [
+        [t.table, t.rows, t.deleted, _age(t.synced_at, now), _age(t.newest, now), t.verified, t.rejected]
+        for t in found.tables
+    ]
+    _table(rows, ["table", "rows", "deleted", "synced", "newest row", "verified", "rejected"])
+
+
+def _show_syncs(syncs: "Sequence[LedgerEntry]") -> None:
+    rows = [
+        [
+            f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
+            entry.resource,
+            entry.mode,
+            entry.rows_new,
+            entry.rows_changed,
+            entry.rows_deleted,
+            entry.requests,
+            f"{(entry.ended_at - entry.started_at).total_seconds():.1f}",
+            entry.error or entry.verified,
+        ]
+        for entry in syncs
+    ]
+    columns = "started (UTC),resource,mode,new,changed,deleted,requests,seconds,outcome"
+    _table(rows, columns.split(","))
 
 
 def _chosen(only: str | None) -> Sequence[Connection]:
@@ -240,7 +239,6 @@ def _program() -> str:
 def _what_next(report: "RunReport") -> None:
     click.echo("\nNext:  make dev            the same in Dagster's UI: assets, lineage, schedules")
     click.echo(f"       {_program()} status    the last syncs, and how fresh each table is")
-    if report.tables:
-        # The file's name comes first: DuckDB wants to be told which is meant where a schema has the same.
-        table = f"{report.database.stem}.{report.tables[-1].name}"
-        click.echo(f"       duckdb {report.database} -c 'FROM {table}'    (or any other DuckDB client)")
+    # The file's name comes first: DuckDB wants to be told which is meant where a schema has the same.
+    table = f"{report.database.stem}.{report.tables[-1].name}"
+    click.echo(f"       duckdb {report.database} -c 'FROM {table}'    (or any other DuckDB client)")

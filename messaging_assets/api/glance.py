@@ -1,4 +1,4 @@
-"""Has a list changed? Two requests for a row each, instead of reading it.
+"""Has a list changed? Two requests, instead of reading it.
 
 What is new is not found out here, that is the sweep's; a glance only tells two states apart. Its
 fingerprint is a digest: no content can be read from it.
@@ -14,7 +14,6 @@ import orjson
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.error_handler import ErrorHandler
-from messaging_assets.api.page import Page
 from messaging_assets.api.reading import is_swept
 from messaging_assets.api.source import Api
 
@@ -58,7 +57,8 @@ def glance(api: Api, resource: Resource, held: int | None = None) -> Glance:
             new rows at the end are looked for.
 
     Returns:
-        The state of the list. Two glances at a list that did not change are equal.
+        The state of the list. Two glances at a list that did not change are equal; without a total, rows
+        that were deleted can make one differ once.
     """
     pages = EndpointPages(api, resource, error_handler=ErrorHandler(max_retries=0))
     head = pages.fetch(pages.start, 1).result()
@@ -66,15 +66,15 @@ def glance(api: Api, resource: Resource, held: int | None = None) -> Glance:
         tail = pages.fetch(max(head.total - 1, 0), 1).result()
     else:
         tail = pages.fetch(max((held or 1) - 1, 0), pages.limit).result()
-    seen = [head.total, _told(head, resource), _told(tail, resource)]
+    seen = [head.total, _told(head.records, resource), _told(tail.records[-1:], resource)]
     digest = hashlib.sha256(orjson.dumps(seen, default=str, option=orjson.OPT_SORT_KEYS))
     return Glance(head.total, digest.hexdigest()[:32])
 
 
-def _told(page: Page, resource: Resource) -> list[Any]:
-    """What tells the rows of a page apart: their keys, and when they were edited."""
+def _told(records: list[Any], resource: Resource) -> list[Any]:
+    """What tells rows apart: their keys, and when they were edited."""
     names = (*resource.primary_key, *EDITS)
     return [
         [record.get(name) for name in names] if isinstance(record, dict) else type(record).__name__
-        for record in page.records
+        for record in records
     ]

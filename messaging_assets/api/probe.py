@@ -37,8 +37,10 @@ def probe(api: Api, connection: Connection) -> Iterator[Probe]:
         try:
             found = _probe(api, resource)
         except (UnreachableError, AuthenticationError) as error:
-            yield Probe("the API", False, str(error))
-            return
+            if not reached:
+                yield Probe("the API", False, str(error))
+                return
+            found = Probe(resource.name, False, str(error))
         if not reached:
             reached = True
             yield Probe("the API", True, "is reached and accepts the credentials")

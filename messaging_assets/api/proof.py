@@ -28,6 +28,11 @@ class Verdict:
     reason: str
 
 
+def is_proof(verified: object) -> bool:
+    """Whether a value of `verified`, as the ledger and the metadata have it, stands for a complete sync."""
+    return verified in ("full", "order", "filter")
+
+
 @dataclass
 class PassCounts:
     """What one pass over a list came to.

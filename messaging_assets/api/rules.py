@@ -25,13 +25,15 @@ SECRET_HEADER = re.compile(
     r"(^|[-_])(authorization|cookie|token|secret|password|passwd|pwd|api[-_]?key|access[-_]?key|auth)$", re.I
 )
 CREDENTIALS_IN_VALUE = re.compile(r"^\s*(bearer|basic|token)\s+\S", re.I)
-PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]+@")
 NOT_SECRET = {"key"}
 SECRET_PARAMS = {name.replace("-", "_") for name in SENSITIVE_PARAMS} - NOT_SECRET | {
     "auth_token",
     "refresh_token",
     "client_assertion",
 }
+FIELDS_WITH_ADDRESSES = ("path", "endpoint", "token_url", "access_token_url", "proxy")
+CONTAINERS_OF_PARAMS = ("params", "json", "data", "access_token_request_data")
 FIELDS_WITH_PLACEHOLDERS = ("path", "params", "json", "data", "headers")
 
 
@@ -342,14 +344,15 @@ def _references(text: str, path: FieldPath, found: Findings) -> None:
 
 def _is_named_secret(name: str, value: Any, path: FieldPath) -> bool:
     """Whether this is a literal in a header or parameter that is known to carry a secret."""
+    if isinstance(value, list):
+        return any(_is_named_secret(name, item, path) for item in value)
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return False
     if not str(value).strip() or "{" in str(value):
         return False
-    container = path[-2] if len(path) > 1 else ""
-    if container == "headers":
+    if path[-2:-1] == ("headers",):
         return SECRET_HEADER.search(name) is not None
-    carries = container in ("params", "json", "data", "access_token_request_data")
+    carries = any(container in path[:-1] for container in CONTAINERS_OF_PARAMS)
     return carries and name.lower().replace("-", "_") in SECRET_PARAMS
 
 
@@ -358,9 +361,9 @@ def _secret_in_text(text: str, path: FieldPath, found: Findings) -> None:
         return
     if CREDENTIALS_IN_VALUE.match(text) and "headers" in path:
         _refuse_secret("token", path, found)
-    elif PASSWORD_IN_URL.search(text):
+    elif CREDENTIALS_IN_URL.search(text):
         _refuse_secret("password", path, found)
-    elif path[-1:] in (("path",), ("endpoint",)) and _secret_in_query(text):
+    elif path and path[-1] in FIELDS_WITH_ADDRESSES and _secret_in_query(text):
         _refuse_secret("api_key", path, found)
 
 

@@ -77,6 +77,9 @@ MAX_REDIRECTS = 5
 MAX_SENDINGS = 6
 # A body may take this many read time-outs as a whole, so that a byte a second ends too.
 BODY_TIMEOUTS = 10
+# A host that could not be reached is not tried again for so long: the other resources of a run find out at
+# once. A source that outlives a run, in a notebook, may try again later.
+UNREACHABLE_SECONDS = 60.0
 # Shorter than the five seconds after which uvicorn and Node close an idle connection: a connection that
 # the server is about to close costs a failed request.
 KEEP_ALIVE_SECONDS = 4.0
@@ -157,7 +160,8 @@ class Transport(AbstractContextManager["Transport"]):
         self._http: aiohttp.ClientSession | None = None
         # By origin: when the server allows the next request, and why it cannot be reached at all.
         self._not_before: dict[str, float] = {}
-        self._unreachable: dict[str, _LineFailure] = {}
+        self._unreachable: dict[str, tuple[float, _LineFailure]] = {}
+        self._answered: set[str] = set()
         if ca_bundle is not None:
             _ = self._tls
         self._thread = LoopThread()
@@ -243,9 +247,10 @@ class Transport(AbstractContextManager["Transport"]):
         for attempt in itertools.count(1):
             self._raise_if_known_unreachable(request, origin)
             last = attempt > handler.max_retries
-            asked = None
+            asked, status = None, 0
             try:
                 response = replace(await self._attempt(request, origin, usage), attempts=attempt)
+                status = response.status
                 asked = self._asked_to_wait(response, origin)
                 if last or response.status not in handler.retry_on_status_codes:
                     return decode(response)
@@ -255,7 +260,7 @@ class Transport(AbstractContextManager["Transport"]):
             except MalformedPageError as error:
                 if last:
                     raise _placed(error, request.url, attempt) from None
-            self._refuse_to_wait_longer(asked, request)
+            self._refuse_to_wait_longer(asked, request, status=status)
             await self._sleep(handler.wait(attempt, asked), usage)
             self._count(usage, retries=1)
         raise AssertionError("the last attempt returns or raises")
@@ -329,6 +334,7 @@ class Transport(AbstractContextManager["Transport"]):
                 proxy=self._proxy,
                 ssl=self._tls if "https:" in (url[:6], (self._proxy or "")[:6]) else True,
             ) as response:
+                self._answered.add(origin_of(outgoing.url))
                 body = await self._read(response, url)
                 self._count(usage, bytes_received=len(body))
                 names = {name.title() for name in response.headers}
@@ -413,16 +419,16 @@ class Transport(AbstractContextManager["Transport"]):
 
     async def _wait_as_asked(self, request: ApiRequest, origin: str, usage: Usage) -> None:
         while (remaining := self._not_before.get(origin, 0.0) - self.clock.now()) > 0:
-            self._refuse_to_wait_longer(remaining, request)
+            self._refuse_to_wait_longer(remaining, request, status=429)
             await self._sleep(remaining, usage)
 
-    def _refuse_to_wait_longer(self, asked: float | None, request: ApiRequest) -> None:
+    def _refuse_to_wait_longer(self, asked: float | None, request: ApiRequest, *, status: int) -> None:
         longest = request.error_handler.longest_wait
         if asked is not None and asked > longest:
             raise ResponseStatusError(
                 f"the API asks to wait {asked:.0f} s before the next request, more than the {longest:.0f} s"
                 " that a single wait may take",
-                status=429,
+                status=status,
                 where=shown(request.url),
                 remedy="run the sync later, or less often; `longest_wait` of the error_handler is the limit",
             )
@@ -445,16 +451,18 @@ class Transport(AbstractContextManager["Transport"]):
         )
 
     def _raise_if_known_unreachable(self, request: ApiRequest, origin: str) -> None:
-        failure = self._unreachable.get(origin)
-        if failure is not None:
+        until, failure = self._unreachable.get(origin, (0.0, None))
+        if failure is not None and self.clock.now() < until:
             raise UnreachableError(failure.what, where=shown(request.url), remedy=failure.remedy)
 
     def _give_up(self, failure: _LineFailure, request: ApiRequest, origin: str, attempts: int) -> NoReturn:
         # The address that counts is that of the request, whose setting may be another one.
         remedy = failure.remedy.format(address=self.setting(request.address_setting))
         what = failure.what + (f", in {attempts} attempts" if attempts > 1 else "")
-        if failure.lasting:
-            self._unreachable.setdefault(origin, replace(failure, what=what, remedy=remedy))
+        if failure.lasting or origin not in self._answered:
+            # A host that accepts connections and never says a word is as good as none.
+            until = self.clock.now() + UNREACHABLE_SECONDS
+            self._unreachable[origin] = (until, replace(failure, what=what, remedy=remedy))
         raise UnreachableError(what, where=shown(request.url), remedy=remedy) from None
 
     def _line_failure(self, error: Exception, url: str) -> _LineFailure:

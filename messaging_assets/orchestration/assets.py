@@ -44,7 +44,7 @@ class SyncConfig(Config):
 
     mode: Literal["sync", "reconcile"] = Field(
         default="sync",
-        description="sync: as few requests as can be proved complete; reconcile: everything is read.",
+        description="Written to the ledger. Both modes read and verify everything.",
     )
     accept_deletions: bool = Field(
         default=False,

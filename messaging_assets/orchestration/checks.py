@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, MetadataValue
 
 from messaging_assets.api.connection import Connection, Freshness, Resource
+from messaging_assets.api.proof import is_proof
 from messaging_assets.orchestration.names import MESSAGES, raw_key
 from messaging_assets.warehouse.quality import CreationFacts, Offending, TableFacts
 from messaging_assets.warehouse.sync import SyncResult
@@ -106,7 +107,7 @@ def complete(result: SyncResult) -> AssetCheckResult:
         "rejected": MetadataValue.int(result.rejected),
         "deletions_withheld": MetadataValue.int(result.deletions_withheld),
     }
-    if result.verified == "no":
+    if not is_proof(result.verified):
         return _no("complete", f"not proved: {result.reason}", AssetCheckSeverity.ERROR, metadata)
     if result.deletions_withheld:
         told = (

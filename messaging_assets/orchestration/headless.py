@@ -27,6 +27,7 @@ from messaging_assets.orchestration.assets import SyncConfig
 from messaging_assets.orchestration.build import build_definitions
 from messaging_assets.orchestration.names import op_name, reconcile_job_name, sync_job_name
 from messaging_assets.orchestration.resources import database_file
+from messaging_assets.warehouse.location import owner_only_files
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def run_sync(connection: Connection, *, reconcile: bool, accept_deletions: bool,
         for resource in connection.resources
         if resource.selected
     }
-    with _instance() as instance:
+    with owner_only_files(), _instance() as instance:
         result = definitions.resolve_job_def(job_name).execute_in_process(
             run_config={"ops": ops, "loggers": {"console": {}}}, instance=instance, raise_on_error=False
         )

@@ -1,4 +1,4 @@
-"""The jobs of a connection: sync in the cheapest mode that can be proved, and reconcile in full.
+"""The jobs of a connection: sync, often, and reconcile, now and then.
 
 Which assets run together, and with which configuration, belongs here. When they run stands in
 `schedules` and `sensors`.
@@ -29,8 +29,8 @@ def sync_job(connection: Connection) -> "UnresolvedAssetJobDefinition":
         name=sync_job_name(connection.name),
         selection=_tables(connection),
         description=(
-            f"Brings the tables of {connection.name} up to date with as few requests as can be proved "
-            "complete. A resource that fails leaves the others alone: they are loaded, and the run fails."
+            f"Brings the tables of {connection.name} up to date, proves them complete and marks what is "
+            "gone. A resource that fails leaves the others alone: they are loaded, and the run fails."
         ),
         tags={CONNECTION_TAG: connection.name, MODE_TAG: "sync"},
         executor_def=in_process_executor,
@@ -44,7 +44,7 @@ def reconcile_job(connection: Connection) -> "UnresolvedAssetJobDefinition":
         selection=_tables(connection),
         description=(
             f"Reads everything that {connection.name} has, proves that it is everything, compares it with "
-            "the tables, and marks as deleted what is gone. Finds edits and deletions that a sync can't see."
+            "the tables, and marks as deleted what is gone, whatever a sync may leave out to be cheap."
         ),
         tags={CONNECTION_TAG: connection.name, MODE_TAG: "reconcile"},
         config=RunConfig(

@@ -43,6 +43,7 @@ def materialisation_metadata(
         "rows_deleted": result.deleted,
         "rows_restored": result.restored,
         "rows_rejected": result.rejected,
+        "deletions_withheld": result.deletions_withheld,
         "requests": result.requests,
         "retries": result.retries,
         "bytes": result.bytes_received,

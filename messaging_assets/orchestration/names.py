@@ -41,7 +41,7 @@ def op_name(connection: str, table: str) -> str:
 
 
 def sync_job_name(connection: str) -> str:
-    """The job that brings a connection's tables up to date in the cheapest way."""
+    """The job that brings a connection's tables up to date, often."""
     return f"{connection}_sync"
 
 

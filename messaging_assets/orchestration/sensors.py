@@ -24,6 +24,7 @@ from dagster import (
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.glance import can_glance, glance, hurried
+from messaging_assets.api.proof import is_proof
 from messaging_assets.api.settings import configured_client
 from messaging_assets.api.source import Api
 from messaging_assets.orchestration.activity import waiting_run, working_process
@@ -127,8 +128,8 @@ def _new_messages_sensor(connection: Connection, messages: Resource) -> SensorDe
         minimum_interval_seconds=connection.sensor.interval_seconds,
         default_status=DefaultSensorStatus.RUNNING if watching else DefaultSensorStatus.STOPPED,
         description=(
-            f"Looks at both ends of the messages of {name} with two small requests, and runs {job} when they "
-            "changed. Asks again, with growing patience, until a sync has succeeded."
+            f"Looks at both ends of the messages of {name} with two requests (and one for a token), and runs "
+            f"{job} when they changed. Asks again, with growing patience, until a sync has succeeded."
         ),
     )
     def tick(context: SensorEvaluationContext) -> SensorResult | SkipReason:
@@ -190,13 +191,16 @@ def _look(connection: Connection, messages: Resource, held: int | None) -> str:
 
 
 def _last_sync(instance: DagsterInstance, connection: Connection) -> LastSync:
-    """The last materialisation of the messages, whoever asked for it, unless it was incomplete."""
+    """The last materialisation of the messages, whoever asked for it.
+
+    One that was incomplete, held deletions back or read the sandbox has not seen what the API shows.
+    """
     event = instance.get_latest_materialization_event(raw_key(connection.name, MESSAGES))
     materialisation = event.asset_materialization if event else None
     if materialisation is None:
         return LastSync()
     told = {name: value.value for name, value in materialisation.metadata.items()}
-    if told.get("verified") not in ("full", "order", "filter"):
+    if not is_proof(told.get("verified")) or told.get("deletions_withheld") or told.get("sandbox"):
         return LastSync()
     began, rows = told.get("started"), told.get("dagster/row_count")
     return LastSync(

@@ -18,13 +18,15 @@ class Progress:
         rows: Rows read in the pass under way.
         pages: Pages read.
         total: How many rows there are as far as the API says.
-        seconds: Seconds since the sync began.
+        seconds: Seconds since the pass began.
+        number: Which pass it is: a list that can't be proved by one is read again.
     """
 
     rows: int
     pages: int
     total: int | None
     seconds: float
+    number: int = 1
 
     def line(self) -> str:
         """The progress in words.
@@ -38,7 +40,8 @@ class Progress:
         parts = [f"{self.rows:,}{of} rows", f"{self.pages:,} pages", f"{rate:,.0f} rows/s"]
         if self.total is not None and rate:
             parts.append(f"about {max(0.0, self.total - self.rows) / rate:,.0f} s left")
-        return ", ".join(parts)
+        again = f"pass {self.number}: " if self.number > 1 else ""
+        return again + ", ".join(parts)
 
 
 class Reporter:
@@ -53,10 +56,15 @@ class Reporter:
         self._tell = tell
         self._clock = clock
         self._started = self._told = clock()
+        self._pass = 1
+        self._pages_before = 0
 
     def __call__(self, reading: SweepProgress) -> None:
-        """Takes note of the progress."""
+        """Takes note of the progress. Each pass over the list counts from its own beginning."""
         now = self._clock()
+        if reading.passes > self._pass:
+            self._pass, self._started, self._pages_before = reading.passes, now, reading.pages
         if now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
-            self._tell(Progress(reading.rows, reading.pages, reading.total, now - self._started))
+            pages = reading.pages - self._pages_before
+            self._tell(Progress(reading.rows, pages, reading.total, now - self._started, self._pass))
