@@ -50,7 +50,6 @@ class AnchoredPaging:
         is_known: Says of a key whether its row was delivered in this pass.
         start: The offset of the first page.
         maximum_offset: Where to stop reading although the list goes on (dlt's `maximum_offset`).
-        resume_at: Where the last known row was, if rows were delivered before.
 
     Attributes:
         next_offset: The offset to ask for, None when the list is read to its end.
@@ -78,17 +77,16 @@ class AnchoredPaging:
         *,
         start: int = 0,
         maximum_offset: int | None = None,
-        resume_at: int | None = None,
     ) -> None:
         self.limit = max(2, limit)
-        self.next_offset: int | None = start if resume_at is None else resume_at
+        self.next_offset: int | None = start
         self.page_size = 0
         self.drift_repaired = 0
         self.unanchored = False
         self._is_known = is_known
         self._start = start
         self.maximum_offset = maximum_offset
-        self._holds_keys = resume_at is not None
+        self._holds_keys = False
         self._first_keys: tuple[object, ...] = ()
         self._identical_pages = 0
         self._accepted_pages = 0
@@ -102,10 +100,6 @@ class AnchoredPaging:
         self._rows_ahead_offset: int | None = None
         self._adjacent_offset: int | None = None
         self._confirming_end = False
-
-    def overlaps(self, keys: Sequence[object]) -> bool:
-        """Whether a page with these keys can be taken as it is: it holds a row already delivered."""
-        return any(key is not None and self._is_known(key) for key in keys)
 
     def receive(
         self, offset: int, keys: Sequence[object], *, total: int | None, has_more: bool | None = None

@@ -54,29 +54,6 @@ class Delivery:
     keyless: list[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Where a pass stands, so that a later run can go on from there. All JSON values.
-
-    Attributes:
-        offset: Where the last known row was.
-        total_before: The total that the first page reported.
-        keyless: Rows without a usable key so far.
-        drift_repaired: How often rows moved so far.
-        unanchored: Whether pages were taken that nothing ties to the ones before.
-        first_page: The key and the content digest of each row of the first page.
-        order: What was seen of the order.
-    """
-
-    offset: int
-    total_before: int | None
-    keyless: int
-    drift_repaired: int
-    unanchored: bool
-    first_page: list[list[Any]]
-    order: dict[str, Any]
-
-
 @dataclass
 class SweepProgress:
     """How far a sweep has come; read while it runs, and at its end the whole account.
@@ -88,7 +65,6 @@ class SweepProgress:
         changed: Rows held with other content.
         total: What the server said last of the list's length.
         passes: Passes begun.
-        resumed: Whether the first pass went on where an earlier run stopped.
         verdict: None until the sweep is over.
     """
 
@@ -100,7 +76,6 @@ class SweepProgress:
     passes: int = 0
     drift_repaired: int = 0
     keyless: int = 0
-    resumed: bool = False
     verdict: Verdict | None = None
 
 
@@ -112,8 +87,6 @@ class Sweep:
         index: The rows held before; it is brought up to date.
         primary_key: The fields that tell rows apart.
         now: The time.
-        resume_from: Where an earlier run stopped. The index has to have a pass begun, in which the rows
-            delivered then are recorded.
 
     Raises (while iterating):
         ApiError: A page could not be had, or the pages contradict each other.
@@ -125,7 +98,6 @@ class Sweep:
         index: RowIndex,
         primary_key: Sequence[str] = ("id",),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        resume_from: Checkpoint | None = None,
     ) -> None:
         self.progress = SweepProgress()
         self.index = index
@@ -134,36 +106,15 @@ class Sweep:
         self._now = now
         self.unseen_passes = 1
         self._known: set[int] = set()
-        self._resume_from = resume_from
-        self._first_page: list[list[Any]] = []
+        self._first_page: dict[int, int] = {}
         self._counts = PassCounts()
-        self._order = OrderEvidence()
-        self._paging: AnchoredPaging | None = None
-
-    def checkpoint(self) -> Checkpoint | None:
-        """Where the pass stands, between two deliveries. None where there is nothing to go on from.
-
-        Only a first pass can be resumed: later ones are compared with the pass before.
-        """
-        paging = self._paging
-        if paging is None or paging.next_offset is None or self.progress.passes != 1:
-            return None
-        return Checkpoint(
-            offset=paging.next_offset,
-            total_before=self._counts.total_before,
-            keyless=self._counts.keyless,
-            drift_repaired=paging.drift_repaired,
-            unanchored=paging.unanchored,
-            first_page=self._first_page,
-            order=self._order.state(),
-        )
 
     def __iter__(self) -> Iterator[Delivery]:
         """Reads the list, once or until two passes agree."""
         before: int | None = None
         for _ in range(MAX_PASSES):
-            yield from self._read_pass(self._begin_pass())
-            order = self._order
+            order = OrderEvidence()
+            yield from self._read_pass(order)
             self._counts.before = before
             self._counts.same_as_before = None if before is None else self.index.seen_again
             before = self._counts.distinct
@@ -186,27 +137,13 @@ class Sweep:
     def _needs_second_look_for_deletions(self) -> bool:
         return self.progress.passes < self.unseen_passes and len(self.index.unseen()) > 0
 
-    def _begin_pass(self) -> AnchoredPaging:
-        """Starts at the head of the list, or where the checkpoint says."""
-        saved, self._resume_from = self._resume_from, None
+    def _read_pass(self, order: OrderEvidence) -> Iterator[Delivery]:
+        self.index.begin_pass()
+        self._counts = PassCounts()
+        self._first_page = {}
         self.progress.passes += 1
-        if saved is None:
-            self.index.begin_pass()
-            self._counts, self._order, self._first_page = PassCounts(), OrderEvidence(), []
-            self._paging = self._new_paging(None)
-            return self._paging
-        self.progress.resumed = True
-        self._counts = PassCounts(total_before=saved.total_before, keyless=saved.keyless, resumed=True)
-        self._order = OrderEvidence.from_state(saved.order)
-        self._first_page = saved.first_page
-        self._paging = self._new_paging(saved.offset)
-        self._paging.drift_repaired = saved.drift_repaired
-        self._paging.unanchored = saved.unanchored
-        return self._paging
-
-    def _read_pass(self, paging: AnchoredPaging) -> Iterator[Delivery]:
         began = self._now()
-        order = self._order
+        paging = self._new_paging()
         with _Window(self._fetcher, paging) as window:
             while paging.next_offset is not None:
                 offset = paging.next_offset
@@ -230,14 +167,10 @@ class Sweep:
         self._counts.drift_repaired = paging.drift_repaired
         self._counts.unanchored = paging.unanchored
         self.progress.drift_repaired += paging.drift_repaired
-        self._paging = None
 
     def _look_again(self, order: OrderEvidence) -> Iterator[Delivery]:
         """Reads the head once more until a row of the first page comes back unchanged."""
-        known_head = {
-            key_digest(dict(zip(self._primary_key, key, strict=True)), self._primary_key): content
-            for *key, content in self._first_page
-        }
+        known_head = dict(self._first_page)
         offset = self._fetcher.start
         for _ in range(MAX_LOOKS):
             page = self._fetcher.fetch(offset, self._fetcher.limit).result()
@@ -265,10 +198,7 @@ class Sweep:
         contents = [content_digest(record) for record, _ in keyed]
         changes = self.index.record([key for _, key in keyed], contents)
         if first:
-            self._first_page = [
-                [*(record[field] for field in self._primary_key), content]
-                for (record, _), content in zip(keyed, contents, strict=True)
-            ]
+            self._first_page = {key: content for (_, key), content in zip(keyed, contents, strict=True)}
         fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
         self.progress.pages += 1
         self.progress.rows = self.index.seen
@@ -296,7 +226,7 @@ class Sweep:
         first = known[-1] + 1 if known else 0
         return first if first < len(keyed) else None
 
-    def _new_paging(self, resume_at: int | None) -> AnchoredPaging:
+    def _new_paging(self) -> AnchoredPaging:
         def is_known(key: object) -> bool:
             return key in self._known
 
@@ -305,7 +235,6 @@ class Sweep:
             is_known,
             start=self._fetcher.start,
             maximum_offset=self._fetcher.maximum_offset,
-            resume_at=resume_at,
         )
 
 

@@ -1,7 +1,5 @@
 """A sweep never says `full` of a list of which it missed a row, and says it of every list that allows it."""
 
-import dataclasses
-import json
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -15,7 +13,7 @@ from messaging_assets.api.digests import content_digest, key_digest
 from messaging_assets.api.errors import PagingError
 from messaging_assets.api.page import Page
 from messaging_assets.api.row_index import RowIndex
-from messaging_assets.api.sweep import Checkpoint, Sweep
+from messaging_assets.api.sweep import Sweep
 from messaging_assets_tests.api.listing import FOUNDED, Listing, Ordering
 
 ORDERINGS: list[Ordering] = ["ascending", "descending", "updated ascending", "updated descending", "none"]
@@ -174,59 +172,3 @@ def test_without_an_order_a_row_counts_as_gone_when_two_passes_missed_it(
     assert sweep.progress.passes == passes
     assert sweep.unseen().mask(np.array([key_digest(gone, ["id"])])).tolist() == [True]
     assert len(sweep.unseen()) == 1
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 10**9),
-    ordering=st.sampled_from(ORDERINGS),
-    stop_after=st.integers(1, 12),
-    restlessness=st.sampled_from([0.0, 0.2]),
-)
-def test_a_sweep_goes_on_where_an_earlier_one_stopped(
-    seed: int, ordering: Ordering, stop_after: int, restlessness: float
-) -> None:
-    listing = Listing(Random(seed), 700, 100, ordering, restlessness=restlessness, in_flight=3)
-    first = Sweep(listing, RowIndex())
-    delivered: list[dict[str, Any]] = []
-    saved = None
-    for number, delivery in enumerate(first, start=1):
-        delivered += delivery.records
-        if number == stop_after:
-            saved = first.checkpoint()
-            break
-    if saved is None:
-        return
-    alive = set(listing.alive)
-    saved = Checkpoint(**json.loads(json.dumps(dataclasses.asdict(saved))))
-    index = RowIndex()
-    index.begin_pass()
-    index.record(
-        [key_digest(row, ["id"]) or 0 for row in delivered], [content_digest(row) for row in delivered]
-    )
-    listing.asked.clear()
-    second = Sweep(listing, index, resume_from=saved)
-    delivered += [record for delivery in second for record in delivery.records]
-    assert second.progress.resumed
-    assert listing.asked[0] == saved.offset > 0
-    if verified(second) == "full":
-        assert alive & listing.alive <= {row["id"] for row in delivered}
-    if ordering == "ascending" and not restlessness:
-        assert verified(second) == "full"
-        assert second.progress.passes == 1
-
-
-def test_a_resumed_pass_is_not_proved_by_its_count() -> None:
-    """Between the runs rows can have come and gone so that the total is the same again."""
-    listing = Listing(Random(1), 300, 100, "none")
-    first = Sweep(listing, RowIndex())
-    (delivered, saved) = next((delivery.records, first.checkpoint()) for delivery in first)
-    index = RowIndex()
-    index.begin_pass()
-    index.record(
-        [key_digest(row, ["id"]) or 0 for row in delivered], [content_digest(row) for row in delivered]
-    )
-    second = Sweep(listing, index, resume_from=saved)
-    assert len([record for delivery in second for record in delivery.records]) == 200
-    assert verified(second) == "full"
-    assert second.progress.passes == 2
