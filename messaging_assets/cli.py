@@ -4,6 +4,7 @@ Arguments in, words and exit codes out. A sync goes through Dagster, so that it 
 as the runs of `dagster dev`. What is printed is computed elsewhere.
 """
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -205,7 +206,11 @@ def _opened(connection: Connection) -> Iterator[Any]:
 
     where = "the bundled sandbox" if uses_sandbox(connection) else "the configured address"
     click.echo(f"  reads {where}")
-    with MessagingApi().yield_for_execution(build_init_resource_context()) as apis:
+    context = build_init_resource_context()
+    if context.log is not None:
+        # What is read was just said.
+        context.log.setLevel(logging.WARNING)
+    with MessagingApi().yield_for_execution(context) as apis:
         yield apis.open(connection)
 
 

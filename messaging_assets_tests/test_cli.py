@@ -201,3 +201,45 @@ def test_without_configuration_the_sandbox_is_read_and_said_to_be(tmp_path: Path
     assert (tmp_path / ".warehouse").stat().st_mode & 0o777 == 0o700
     assert not (tmp_path / ".warehouse" / "messaging.duckdb").exists()
     assert not any(home.iterdir())
+
+
+def test_check_goes_on_behind_a_resource_whose_token_is_refused(sandbox: Sandbox) -> None:
+    sandbox.order(Faults(broken=[Broken("status", status=401, resource="channels")]))
+    with sandbox:
+        result = run("check")
+    assert result.exit_code == 1
+    assert "ok     users" in result.output
+    assert "BROKEN channels" in result.output
+    assert "ok     messages" in result.output
+
+
+def test_status_shows_the_connections_that_have_a_warehouse(
+    sandbox: Sandbox, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection reads a configured API and was never synced, the other one was, from the sandbox."""
+    paged = "{path: /v1/users, paginator: {type: offset, limit: 100}}"
+    words = f"client: {{}}\nresources: [{{name: users, endpoint: {paged}}}]\n"
+    project.write("connections/alpha.yaml", words)
+    project.write("connections/messaging.yaml", words)
+    project.config('[messaging]\nconnections = "connections"\n')
+    monkeypatch.delenv("SOURCES__MESSAGING__BASE_URL")
+    with sandbox:
+        assert run("sync", "--connection", "messaging").exit_code == 0
+        monkeypatch.setenv("SOURCES__ALPHA__BASE_URL", sandbox.base_url)
+        result = run("status")
+    assert result.exit_code == 1
+    assert "alpha: there is no warehouse yet" in result.output
+    assert row_of(result.output, "messaging.users")[0] == "messaging.users"
+
+
+def test_the_history_is_the_owners_alone(sandbox: Sandbox, project: Project) -> None:
+    project.write("dagster.yaml", "storage: {sqlite: {base_dir: .dagster}}\n")
+    before = os.umask(0o022)
+    try:
+        with sandbox:
+            assert run("sync").exit_code == 0
+    finally:
+        os.umask(before)
+    made = [file for file in (project.path / ".dagster").rglob("*") if file.is_file()]
+    assert made
+    assert all(file.stat().st_mode & 0o077 == 0 for file in made)

@@ -45,6 +45,11 @@ def database_file(connection: Connection) -> Path:
     return warehouse_database(connection.name, sandbox=uses_sandbox(connection))
 
 
+def _has_auth(connection: Connection) -> bool:
+    places = (connection.client, *(resource.endpoint for resource in connection.resources))
+    return any(place.get("auth") for place in places)
+
+
 class MessagingApi(ConfigurableResource["MessagingApi"]):
     """The API of each connection, opened once per run; the bundled sandbox where none is configured."""
 
@@ -82,13 +87,16 @@ class MessagingApi(ConfigurableResource["MessagingApi"]):
     def _sandbox(self, connection: Connection) -> SandboxAddress:
         sandbox = self._closing.enter_context(
             Sandbox.living(
-                users=self.sandbox_users, channels=self.sandbox_channels, messages=self.sandbox_messages
+                users=self.sandbox_users,
+                channels=self.sandbox_channels,
+                messages=self.sandbox_messages,
+                authentication="oauth2" if _has_auth(connection) else "none",
             )
         )
         self._log.info(
-            f"SANDBOX: no address is configured for {connection.name}, so this run reads the bundled sandbox "
-            f"API at {sandbox.base_url} and writes {database_file(connection)}. To read your own API, set "
-            f"sources.{connection.name}.base_url, client_id and client_secret."
+            f"SANDBOX: no address is configured for {connection.name}. The bundled sandbox API at "
+            f"{sandbox.base_url} is read; its data goes into {database_file(connection)}. "
+            f"For your own API set sources.{connection.name}.base_url, client_id and client_secret."
         )
         return SandboxAddress(sandbox.base_url, sandbox.client_id, sandbox.client_secret)
 

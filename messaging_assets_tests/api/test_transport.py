@@ -489,3 +489,28 @@ def test_bodies_of_errors_are_never_shown(transport: Transport) -> None:
     ):
         transport.call(ApiRequest(server.url), records, Usage())
     assert "message text" not in repr(raised.value)
+
+
+def test_a_host_that_never_says_a_word_is_found_out_once(sandbox: Sandbox) -> None:
+    sandbox.order(Faults(broken=[Broken("hang")]))
+    clock = FakeClock()
+    with Transport(timeouts=Timeouts(read=0.1), clock=clock) as transport:
+        for _ in range(3):
+            with pytest.raises(UnreachableError, match="time-out"):
+                transport.call(users(sandbox, error_handler=ErrorHandler(max_retries=1)), records, Usage())
+        assert sandbox.count() == 2
+
+
+def test_an_unreachable_host_is_tried_again_after_a_while(sandbox: Sandbox) -> None:
+    """A source that outlives a run, in a notebook, is not dead for ever."""
+    clock = FakeClock()
+    with Transport(clock=clock) as transport:
+        sandbox.stop()
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="refuses the connection"):
+                transport.call(users(sandbox), records, Usage())
+        sandbox.start()
+        with pytest.raises(UnreachableError):
+            transport.call(users(sandbox), records, Usage())
+        clock.advance(61)
+        assert transport.call(users(sandbox), records, Usage())

@@ -81,6 +81,7 @@ def test_what_a_materialisation_carries(platform: Platform, sandbox: Sandbox) ->
         "rows_unchanged": 0,
         "rows_deleted": 0,
         "rows_restored": 0,
+        "deletions_withheld": 0,
         "rows_rejected": 0,
         "api_total": 250,
         "requests": sandbox.count("/v1/messages"),

@@ -209,3 +209,43 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
 def test_patience_doubles_up_to_its_bound() -> None:
     waits = [Cursor(asked=asked).patience(60.0) for asked in (0, 1, 2, 3, 60)]
     assert waits == [0.0, 120.0, 240.0, 480.0, LONGEST_WAIT]
+
+
+def test_a_sync_that_held_deletions_back_confirms_nothing(
+    platform: Platform, tick: Tick, sandbox: Sandbox
+) -> None:
+    first = tick(None)
+    synced(platform)
+    rested = tick(first.cursor)
+    assert not rested.run_requests
+    sandbox.delete("messages", *sandbox.ids("messages")[: len(sandbox.ids("messages")) // 2])
+    asked = tick(rested.cursor)
+    assert asked.run_requests
+    assert not platform.run("messaging_sync").success
+    later = tick(impatient(asked.cursor))
+    assert later.run_requests, "what it asked for is not in the table yet"
+
+
+def test_a_run_on_the_sandbox_confirms_nothing_of_the_real_api(
+    platform: Platform, tick: Tick, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tick(None)
+    with monkeypatch.context() as patch:
+        patch.delenv("SOURCES__MESSAGING__BASE_URL")
+        synced(platform)
+    assert tick(impatient(asked.cursor)).run_requests
+
+
+def test_without_a_total_it_rests_when_nothing_changed(
+    platform: Platform, tick: Tick, sandbox: Sandbox
+) -> None:
+    sandbox.order(total="absent")
+    synced(platform)
+    cursor = tick(tick(None).cursor).cursor
+    synced(platform)
+    settled = tick(cursor)
+    sandbox.insert("messages")
+    asked = tick(settled.cursor)
+    assert asked.run_requests
+    synced(platform)
+    assert not tick(asked.cursor).run_requests
