@@ -65,6 +65,13 @@ def test_what_is_new_changed_equal_or_twice(database: duckdb.DuckDBPyConnection)
     assert held(database) == [(1, "a", True), (2, "c", True), (3, "d", True)]
 
 
+def test_rows_that_are_as_they_are_held_are_not_written(database: duckdb.DuckDBPyConnection) -> None:
+    written(database, MERGE, (1, "a", 1), (2, "b", 2))
+    before = database.execute("SELECT rowid, id FROM chat.things ORDER BY id").fetchall()
+    assert written(database, MERGE, (1, "x", 9), (1, "a", 1)) == Published()
+    assert database.execute("SELECT rowid, id FROM chat.things ORDER BY id").fetchall() == before
+
+
 def test_marks_come_and_go(database: duckdb.DuckDBPyConnection) -> None:
     written(database, MERGE, (1, "a", 1), (2, "b", 2), (3, "c", 3))
     assert mark(database, MERGE, 1, 2, 99) == 2
