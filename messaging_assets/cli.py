@@ -88,7 +88,7 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
             table.new,
             table.changed,
             table.deleted,
-            table.verified,
+            _outcome(table.verified, table.withheld),
             f"{table.seconds:.1f}",
         ]
         for report in reports
@@ -136,7 +136,13 @@ def check(only: str | None) -> None:
 
 @main.command()
 @_only
-@click.option("--last", default=10, show_default=True, help="How many syncs to show per connection.")
+@click.option(
+    "--last",
+    default=12,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many lines of the ledger to show per connection; a sync has one per resource.",
+)
 @_explaining
 def status(only: str | None, last: int) -> None:
     """Show the last syncs from the ledger and how fresh each table is."""
@@ -164,7 +170,15 @@ def status(only: str | None, last: int) -> None:
 def _show_tables(found: "Status") -> None:
     now = datetime.now(UTC)
     rows = [
-        [t.table, t.rows, t.deleted, _age(t.synced_at, now), _age(t.newest, now), t.verified, t.rejected]
+        [
+            t.table,
+            t.rows,
+            t.deleted,
+            _age(t.synced_at, now),
+            _age(t.newest, now),
+            _outcome(t.verified, t.withheld),
+            t.rejected,
+        ]
         for t in found.tables
     ]
     _table(rows, ["table", "rows", "deleted", "synced", "newest row", "verified", "rejected"])
@@ -181,7 +195,7 @@ def _show_syncs(syncs: "Sequence[LedgerEntry]") -> None:
             entry.rows_deleted,
             entry.requests,
             f"{(entry.ended_at - entry.started_at).total_seconds():.1f}",
-            entry.error or entry.verified,
+            entry.error or _outcome(entry.verified, entry.deletions_withheld),
         ]
         for entry in syncs
     ]
@@ -212,6 +226,11 @@ def _opened(connection: Connection) -> Iterator[Any]:
         context.log.setLevel(logging.WARNING)
     with MessagingApi().yield_for_execution(context) as apis:
         yield apis.open(connection)
+
+
+def _outcome(verified: str, withheld: int) -> str:
+    """What a sync came to, in a word or three."""
+    return f"{withheld:,} deletions withheld" if withheld else verified
 
 
 def _mark(*, works: bool) -> str:

@@ -34,8 +34,12 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
+def row_of_text(output: str, table: str) -> str:
+    return next(line for line in output.splitlines() if line.startswith(table))
+
+
 def row_of(output: str, table: str) -> list[str]:
-    return next(line for line in output.splitlines() if line.startswith(table)).split()
+    return row_of_text(output, table).split()
 
 
 def test_sync_loads_and_tells_what_changed(sandbox: Sandbox, project: Project) -> None:
@@ -106,6 +110,8 @@ def test_accepting_deletions(sandbox: Sandbox) -> None:
         refused = run("sync")
         assert refused.exit_code == 1
         assert "200 rows would vanish" in refused.output
+        assert "200 deletions withheld" in row_of_text(refused.output, "messaging.messages")
+        assert "200 deletions withheld" in row_of_text(run("status").output, "messaging.messages")
         accepted = run("sync", "--accept-deletions")
         assert accepted.exit_code == 0, accepted.output
         assert row_of(accepted.output, "messaging.messages")[1:5] == ["50", "0", "0", "200"]
@@ -159,6 +165,16 @@ def test_mistakes_in_connection_files_are_told_all_at_once(project: Project) -> 
     assert "limt" in result.output
     assert "Bad Name.yaml" in result.output
     assert "Traceback" not in result.output
+
+
+def test_check_does_not_praise_an_api_that_gives_no_token(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__MESSAGING__BASE_URL", f"{sandbox.base_url}/wrong")
+    with sandbox:
+        result = run("check")
+    assert result.exit_code == 1
+    assert "accepts the credentials" not in result.output
 
 
 def test_status_before_and_after_a_sync(sandbox: Sandbox) -> None:

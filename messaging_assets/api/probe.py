@@ -41,7 +41,7 @@ def probe(api: Api, connection: Connection) -> Iterator[Probe]:
                 yield Probe("the API", False, str(error))
                 return
             found = Probe(resource.name, False, str(error))
-        if not reached:
+        if found.works and not reached:
             reached = True
             yield Probe("the API", True, "is reached and accepts the credentials")
         yield found

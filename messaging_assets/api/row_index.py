@@ -115,7 +115,9 @@ class RowIndex:
     def unseen(self, passes: int = 1) -> "UnseenKeys":
         """The living rows held before the sync that none of the last `passes` passes delivered."""
         missed = self._stored.passes <= max(0, self._pass - passes)
-        return UnseenKeys(self._stored.keys[missed & self._living])
+        keys = self._stored.keys[missed & self._living]
+        # A table that was appended to holds keys more than once; one row of a key stands for all of them.
+        return UnseenKeys(np.setdiff1d(keys, self._stored.keys[~missed]))
 
     @property
     def held_before(self) -> int:

@@ -457,7 +457,8 @@ class Transport(AbstractContextManager["Transport"]):
 
     def _give_up(self, failure: _LineFailure, request: ApiRequest, origin: str, attempts: int) -> NoReturn:
         # The address that counts is that of the request, whose setting may be another one.
-        remedy = failure.remedy.format(address=self.setting(request.address_setting))
+        settings = dict.fromkeys([self.setting("base_url"), self.setting(request.address_setting)])
+        remedy = failure.remedy.format(address=" or ".join(settings))
         what = failure.what + (f", in {attempts} attempts" if attempts > 1 else "")
         if failure.lasting or origin not in self._answered:
             # A host that accepts connections and never says a word is as good as none.

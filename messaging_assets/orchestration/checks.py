@@ -23,8 +23,8 @@ DESCRIPTIONS = {
     "complete": (
         "Every row that the API had during the sync is in the table. Fails when the sync could not prove it, "
         "or held back deletions because too many rows would vanish; warns when records were rejected. To do: "
-        "read the reason; run the reconcile job; if the deletions are real, launch the sync with "
-        "`accept_deletions: true`; rejected records are in `_rejected_records`."
+        "read the reason; run the reconcile job; if the deletions are real, run `messaging sync "
+        "--accept-deletions` once; rejected records are in `_rejected_records`."
     ),
     "id_unique": (
         "No two rows have the same primary key. To do: run the reconcile job; if it stays, check "
@@ -112,7 +112,8 @@ def complete(result: SyncResult) -> AssetCheckResult:
     if result.deletions_withheld:
         told = (
             f"{result.deletions_withheld} rows would vanish, more than the connection allows; none was "
-            "marked. To do: if that is right, launch the sync with `accept_deletions: true`"
+            "marked. To do: if that is right, run `messaging sync --accept-deletions` once, or launch the "
+            "job with `accept_deletions: true` in the configuration of the op"
         )
         return _no("complete", told, AssetCheckSeverity.ERROR, metadata)
     if result.rejected:

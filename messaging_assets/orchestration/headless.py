@@ -40,6 +40,7 @@ class TableReport:
     changed: int
     deleted: int
     verified: str
+    withheld: int
     seconds: float
 
 
@@ -110,6 +111,7 @@ def _tables(result: ExecuteInProcessResult) -> Iterator[TableReport]:
                 changed=_count(metadata, "rows_changed"),
                 deleted=_count(metadata, "rows_deleted"),
                 verified=str(metadata["verified"].value),
+                withheld=_count(metadata, "deletions_withheld"),
                 seconds=seconds,
             )
 

@@ -84,7 +84,7 @@ def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
                 raise
             if time.monotonic() >= deadline:
                 raise WarehouseBusyError(
-                    f"another process holds the DuckDB file for more than {timeout:.0f} s: {_named(error)}",
+                    f"another process has held the DuckDB file for over {timeout:.0f} s: {_named(error)}",
                     where=str(path),
                     remedy="close it there (a shell, a notebook), or raise messaging.lock_timeout_seconds",
                 ) from None

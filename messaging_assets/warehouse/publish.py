@@ -217,7 +217,9 @@ def drop_stale_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None
 
 def drop_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
     """Removes the staging schema: what is published needs no second copy, and holds content."""
-    database.execute(f"DROP SCHEMA IF EXISTS {quoted(staging_schema(schema))} CASCADE")
+    for staged in (staging_schema(schema), staging_schema(staging_schema(schema))):
+        # dlt makes itself a staging schema of its own beside the one that it is given.
+        database.execute(f"DROP SCHEMA IF EXISTS {quoted(staged)} CASCADE")
 
 
 def living_rows(database: duckdb.DuckDBPyConnection, target: Target) -> tuple[int, datetime | None]:

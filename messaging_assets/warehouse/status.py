@@ -28,6 +28,7 @@ class TableStatus:
         synced_at: When a sync of it last ended well, None if none did.
         newest: The newest created_at.
         verified: What the last sync could prove.
+        withheld: Rows that it did not see and did not mark, since too many would vanish.
         rejected: Records kept aside.
     """
 
@@ -37,6 +38,7 @@ class TableStatus:
     synced_at: datetime | None
     newest: datetime | None
     verified: str
+    withheld: int
     rejected: int
 
 
@@ -83,5 +85,6 @@ def _table_status(database: duckdb.DuckDBPyConnection, schema: str, resource: st
         synced_at=last.ended_at if last else None,
         newest=last.newest_created_at if last else None,
         verified=last.verified if last else "no",
+        withheld=last.deletions_withheld if last else 0,
         rejected=rejected,
     )

@@ -95,7 +95,7 @@ def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key:
     living: list[NDArray[np.bool_]] = []
     for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
         keys.append(_key_digests(batch, key))
-        hashes = batch[ROW_HASH].to_numpy(zero_copy_only=False).astype(np.int64)
+        hashes = batch[ROW_HASH].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         gone = batch["gone"].to_numpy(zero_copy_only=False)
         contents.append(np.where(gone, ~hashes, hashes))
         living.append(~gone)

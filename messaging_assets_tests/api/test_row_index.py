@@ -75,3 +75,11 @@ def test_rows_marked_as_deleted_are_not_missing() -> None:
     index.begin_pass()
     index.record([9], [1])
     assert index.unseen().mask(np.array([3, 5, 9])).tolist() == [False, True, False]
+
+
+def test_a_key_that_stands_more_than_once_is_seen_as_a_whole() -> None:
+    """A table that was appended to holds keys several times."""
+    index = RowIndex(np.array([5, 5, 7, 7]), np.array([1, 2, 1, 1]))
+    index.begin_pass()
+    index.record([5], [1])
+    assert index.unseen().mask(np.array([5, 7])).tolist() == [False, True]

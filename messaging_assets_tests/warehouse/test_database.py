@@ -32,7 +32,7 @@ def test_who_holds_the_file_is_waited_for_and_then_named(file: Path, read_only: 
         started = time.monotonic()
         with (
             pytest.raises(
-                WarehouseBusyError, match=rf"for more than 0 s: process {process.pid}, \S*python"
+                WarehouseBusyError, match=rf"for over 0 s: process {process.pid}, \S*python"
             ) as caught,
             open_database(file, timeout=0.2, read_only=read_only),
         ):
