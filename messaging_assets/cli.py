@@ -51,6 +51,7 @@ _only = click.option("--connection", "only", metavar="NAME", help="This connecti
 
 
 @click.group()
+@click.version_option(package_name="messaging-assets")
 def main() -> None:
     """Sync messaging APIs into DuckDB.
 
@@ -216,10 +217,15 @@ def _chosen(only: str | None) -> Sequence[Connection]:
 def _opened(connection: Connection) -> Iterator[Any]:
     from dagster import build_init_resource_context
 
-    from messaging_assets.orchestration.resources import MessagingApi, uses_sandbox
+    from messaging_assets.api.settings import base_url, configured_without_address
+    from messaging_assets.orchestration.resources import MessagingApi
 
-    where = "the bundled sandbox" if uses_sandbox(connection) else "the configured address"
-    click.echo(f"  reads {where}")
+    click.echo(f"  reads {base_url(connection.name) or 'the bundled sandbox: no address is configured'}")
+    alone = configured_without_address(connection.name)
+    if alone is not None:
+        click.echo(
+            f"  note: {alone} is set, and sources.{connection.name}.base_url is not; is it spelt right?"
+        )
     context = build_init_resource_context()
     if context.log is not None:
         # What is read was just said.

@@ -147,6 +147,16 @@ def test_check_says_what_does_not(sandbox: Sandbox, monkeypatch: pytest.MonkeyPa
     assert refused.output.count("BROKEN") == 1
 
 
+def test_check_doubts_that_the_sandbox_is_meant_where_secrets_stand_without_an_address(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "spelt right" not in run("check").output
+    project.secrets('[sources.messaging]\nclient_id = "x"\nbaseurl = "http://127.0.0.1:1"\n')
+    doubted = run("check").output
+    assert "sources.messaging.client_id is set, and sources.messaging.base_url is not" in doubted
+    assert "is base_url spelt right?" in run("sync").output
+
+
 def test_check_names_missing_settings(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__MESSAGING__BASE_URL", "http://127.0.0.1:1")
     result = run("check")

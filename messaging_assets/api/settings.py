@@ -99,6 +99,21 @@ def base_url(connection: str) -> str | None:
     return value.rstrip("/")
 
 
+def configured_without_address(connection: str) -> str | None:
+    """The setting of a connection that stands without an address: the address may be misspelt.
+
+    Args:
+        connection: The connection's name.
+
+    Returns:
+        Its key, None where there is an address or nothing at all.
+    """
+    if base_url(connection) is not None:
+        return None
+    keys = (f"sources.{connection}.{key}" for key in ("client_id", "client_secret", "token_url"))
+    return next((key for key in keys if _text(key) is not None), None)
+
+
 def configured_client(connection: "Connection", *, sandbox: SandboxAddress | None = None) -> GuideDict:
     """A connection with its address and secrets filled in, ready for `rest_api_source`.
 

@@ -27,6 +27,7 @@ from messaging_assets.api.settings import (
     SandboxAddress,
     base_url,
     configured_client,
+    configured_without_address,
     lock_timeout,
     warehouse_database,
 )
@@ -43,6 +44,12 @@ def uses_sandbox(connection: Connection) -> bool:
 def database_file(connection: Connection) -> Path:
     """The DuckDB file that holds the connection's tables, for the API that is configured now."""
     return warehouse_database(connection.name, sandbox=uses_sandbox(connection))
+
+
+def _doubt(connection: Connection) -> str:
+    """What speaks against the sandbox being meant, in words; nothing where nothing does."""
+    key = configured_without_address(connection.name)
+    return f"{key} is set, though: is base_url spelt right? " if key else ""
 
 
 def _has_auth(connection: Connection) -> bool:
@@ -96,7 +103,8 @@ class MessagingApi(ConfigurableResource["MessagingApi"]):
         self._log.info(
             f"SANDBOX: no address is configured for {connection.name}. The bundled sandbox API at "
             f"{sandbox.base_url} is read; its data goes into {database_file(connection)}. "
-            f"For your own API set sources.{connection.name}.base_url, client_id and client_secret."
+            f"{_doubt(connection)}For your own API set sources.{connection.name}.base_url, client_id and "
+            "client_secret."
         )
         return SandboxAddress(sandbox.base_url, sandbox.client_id, sandbox.client_secret)
 
