@@ -11,10 +11,11 @@ from typing import Any
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
-from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.delivery import compare
+from messaging_assets.api.digests import key_digest
 from messaging_assets.api.page import PageDecoder
 from messaging_assets.api.paging import AnchoredPaging
-from messaging_assets.api.row_index import Change, RowIndex
+from messaging_assets.api.row_index import RowIndex
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,6 @@ class AnchoredOffsetPaginator(BasePaginator):
         assert offset is not None
         page = self._decoder(response.content)
         step = self._paging.receive(offset, keys, total=page.total, has_more=page.has_more)
-        records[:] = self._fresh(records, keys) if step.accepted else []
+        fresh = compare(self._index, records, keys) if step.accepted else None
+        records[:] = [*fresh.records, *fresh.keyless] if fresh else []
         self._has_next_page = not step.finished
-
-    def _fresh(self, records: list[Any], keys: list[int | None]) -> list[Any]:
-        keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
-        contents = [content_digest(record) for record, _ in keyed]
-        changes = self._index.record([key for _, key in keyed], contents)
-        fresh = [
-            record
-            for (record, _), change in zip(keyed, changes, strict=True)
-            if change in (Change.NEW, Change.CHANGED)
-        ]
-        return fresh + [record for record, key in zip(records, keys, strict=True) if key is None]

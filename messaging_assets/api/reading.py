@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from dlt.common.exceptions import DltException
 
 from messaging_assets.api.connection import Resource
-from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.delivery import Delivery, compare
+from messaging_assets.api.digests import key_digest
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.proof import Verdict
-from messaging_assets.api.row_index import Change, RowIndex, UnseenKeys
+from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.source import Api, offset_settings
-from messaging_assets.api.sweep import MAX_PASSES, Delivery, Sweep, SweepProgress
+from messaging_assets.api.sweep import MAX_PASSES, Sweep, SweepProgress
 
 # Records of a stream that are looked at together.
 STREAM_BATCH = 1_000
@@ -142,12 +143,6 @@ class Stream:
 
     def _deliver(self, records: list[Any]) -> Delivery:
         keys = [key_digest(record, self._primary_key) for record in records]
-        keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
-        contents = [content_digest(record) for record, _ in keyed]
-        changes = self.index.record([key for _, key in keyed], contents)
-        fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
-        keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
-        self.progress.pages += 1
-        self.progress.rows = self.index.seen
-        self.progress.keyless += len(keyless)
-        return Delivery([keyed[i][0] for i in fresh], [contents[i] for i in fresh], keyless)
+        delivery = compare(self.index, records, keys)
+        self.progress.note(delivery, self.index)
+        return delivery

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from messaging_assets.api.delivery import Delivery, compare
 from messaging_assets.api.digests import content_digest, key_digest
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.proof import OrderEvidence, PassCounts, Verdict, judge, needs_last_look
-from messaging_assets.api.row_index import Change, RowIndex, UnseenKeys
+from messaging_assets.api.row_index import RowIndex, UnseenKeys
 
 # A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
 MAX_PASSES = 4
@@ -39,21 +40,6 @@ class PageFetcher(Protocol):
         """Asks for a page and returns at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Rows of a page that differ from what was held.
-
-    Attributes:
-        records: New and changed records, in the order of delivery.
-        contents: Their content digests.
-        keyless: Values without a usable key: not an object, or no id in it.
-    """
-
-    records: list[dict[str, Any]]
-    contents: list[int]
-    keyless: list[Any]
-
-
 @dataclass
 class SweepProgress:
     """How far a sweep has come; read while it runs, and at its end the whole account.
@@ -61,8 +47,6 @@ class SweepProgress:
     Attributes:
         pages: Pages that were taken.
         rows: Distinct rows seen in the pass under way.
-        new: Rows that were not held before.
-        changed: Rows held with other content.
         total: What the server said last of the list's length.
         passes: Passes begun.
         verdict: None until the sweep is over.
@@ -70,13 +54,17 @@ class SweepProgress:
 
     pages: int = 0
     rows: int = 0
-    new: int = 0
-    changed: int = 0
     total: int | None = None
     passes: int = 0
     drift_repaired: int = 0
     keyless: int = 0
     verdict: Verdict | None = None
+
+    def note(self, delivery: Delivery, index: RowIndex) -> None:
+        """Counts a page."""
+        self.pages += 1
+        self.rows = index.seen
+        self.keyless += len(delivery.keyless)
 
 
 class Sweep:
@@ -193,20 +181,16 @@ class Sweep:
         self._counts.distinct = self.index.seen
 
     def _deliver(self, records: list[Any], keys: list[int | None], *, first: bool) -> Delivery:
-        keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
-        keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
-        contents = [content_digest(record) for record, _ in keyed]
-        changes = self.index.record([key for _, key in keyed], contents)
         if first:
-            self._first_page = {key: content for (_, key), content in zip(keyed, contents, strict=True)}
-        fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
-        self.progress.pages += 1
-        self.progress.rows = self.index.seen
-        self.progress.new += changes.count(Change.NEW)
-        self.progress.changed += changes.count(Change.CHANGED)
-        self.progress.keyless += len(keyless)
-        self._counts.keyless += len(keyless)
-        return Delivery([keyed[i][0] for i in fresh], [contents[i] for i in fresh], keyless)
+            self._first_page = {
+                key: content_digest(record)
+                for record, key in zip(records, keys, strict=True)
+                if key is not None
+            }
+        delivery = compare(self.index, records, keys)
+        self.progress.note(delivery, self.index)
+        self._counts.keyless += len(delivery.keyless)
+        return delivery
 
     def _note_total(self, page: Page) -> None:
         self.progress.total = page.total

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from messaging_assets.api.sweep import Delivery
+from messaging_assets.api.delivery import Delivery
 from messaging_assets.warehouse.columns import (
     EXACT_IN_DOUBLE,
     ColumnNames,

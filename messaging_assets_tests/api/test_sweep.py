@@ -107,10 +107,10 @@ def test_only_what_differs_is_delivered() -> None:
     gone = listing.list.pop(20)
     index = RowIndex(keys, contents)
     sweep, records = swept(listing, index)
+    assert sweep.progress.rows == 300
     assert [record["id"] for record in records] == [listing.list[7]["id"], "new"]
     assert index.unseen().mask(np.array([key_digest(gone, ["id"])])).tolist() == [True]
     assert len(index.unseen()) == 1
-    assert (sweep.progress.new, sweep.progress.changed) == (1, 1)
 
 
 def test_an_empty_list_with_a_total_is_not_believed() -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from messaging_assets.api.delivery import Delivery
 from messaging_assets.api.digests import content_digest
-from messaging_assets.api.sweep import Delivery
 from messaging_assets.warehouse import spool as spool_module
 from messaging_assets.warehouse.columns import (
     ColumnNames,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from messaging_assets.api.delivery import Delivery
 from messaging_assets.api.digests import content_digest
-from messaging_assets.api.sweep import Delivery
 from messaging_assets.warehouse import spool as spool_module
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType
 from messaging_assets.warehouse.errors import WarehouseUnusableError
