@@ -40,6 +40,7 @@ dev: ## set up, then open Dagster's UI on http://127.0.0.1:3000 (HOST=..., PORT=
 test: ## set up, then run the linter, the type checker and all tests
 	@$(set_up)
 	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy
 	@.venv/bin/python -m pytest $(ARGS)
 
