@@ -103,6 +103,16 @@ def test_what_failed_is_told_and_the_rest_is_loaded(sandbox: Sandbox) -> None:
     assert "Traceback" not in result.output
 
 
+def test_one_cause_is_told_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCES__MESSAGING__CLIENT_SECRET")
+    with sandbox:
+        result = run("sync")
+    assert result.exit_code == 1
+    assert result.output.count("sources.messaging.client_secret is missing") == 1
+    told = next(line for line in result.output.splitlines() if line.startswith("FAILED"))
+    assert all(name in told for name in ("users", "channels", "messages"))
+
+
 def test_accepting_deletions(sandbox: Sandbox) -> None:
     with sandbox:
         run("sync")

@@ -51,7 +51,7 @@ class RunReport:
     Attributes:
         database: The DuckDB file.
         tables: The tables that were materialised.
-        failures: What failed, a message each.
+        failures: What failed: each cause once, with the steps that it stopped.
     """
 
     database: Path
@@ -121,12 +121,15 @@ def _count(metadata: Mapping[str, Any], name: str) -> int:
 
 
 def _failures(result: ExecuteInProcessResult) -> Iterator[str]:
+    steps: dict[str, list[str]] = {}
     for event in result.all_events:
         if event.event_type is DagsterEventType.STEP_FAILURE:
             told = event.step_failure_data.user_failure_data
             error = event.step_failure_data.error
-            words = told.description if told else error.message.strip() if error else "without a word"
-            yield f"{event.step_key}: {words}"
+            words = told.description if told else error.message.strip() if error else None
+            steps.setdefault(words or "without a word", []).append(event.step_key or "the run")
+    for words, stopped in steps.items():
+        yield f"{', '.join(stopped)}: {words}"
 
 
 def _console(*, verbose: bool) -> LoggerDefinition:
