@@ -1,4 +1,4 @@
-"""What of a page has to be passed on: the rows that differ from those held.
+"""What of a page has to be passed on: the rows that differ from those held, and which rows it had.
 
 How a list is read belongs to `sweep` and `paginator`, what becomes of the rows to the warehouse.
 """
@@ -13,17 +13,21 @@ from messaging_assets.api.row_index import Change, RowIndex
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Rows of a page that differ from what was held.
+    """A page, compared with what was held.
 
     Attributes:
         records: New and changed records, in the order of delivery.
         contents: Their content digests.
         keyless: Values without a usable key: not an object, or no id in it.
+        seen: All records with a key, those among them that are as they were held.
+        seen_contents: Their content digests.
     """
 
     records: list[dict[str, Any]]
     contents: list[int]
     keyless: list[Any]
+    seen: list[dict[str, Any]]
+    seen_contents: list[int]
 
 
 def compare(index: RowIndex, records: Sequence[Any], keys: Sequence[int | None]) -> Delivery:
@@ -42,4 +46,6 @@ def compare(index: RowIndex, records: Sequence[Any], keys: Sequence[int | None])
         records=[keyed[i][0] for i in fresh],
         contents=[contents[i] for i in fresh],
         keyless=[record for record, key in zip(records, keys, strict=True) if key is None],
+        seen=[record for record, _ in keyed],
+        seen_contents=contents,
     )

@@ -50,9 +50,11 @@ class AnchoredPaging:
         is_known: Says of a key whether its row was delivered in this pass.
         start: The offset of the first page.
         maximum_offset: Where to stop reading although the list goes on (dlt's `maximum_offset`).
+        resume_at: Where the last known row was, if rows were delivered before.
 
     Attributes:
         next_offset: The offset to ask for, None when the list is read to its end.
+        anchor: Where the last known row was when its page was taken, None before the first page.
         page_size: The largest page seen: what the server really returns, whatever was asked for.
         drift_repaired: How often rows moved while they were read, and the reading was mended.
         unanchored: Whether pages had to be taken that no known row ties to the ones before, so that
@@ -77,16 +79,18 @@ class AnchoredPaging:
         *,
         start: int = 0,
         maximum_offset: int | None = None,
+        resume_at: int | None = None,
     ) -> None:
         self.limit = max(2, limit)
-        self.next_offset: int | None = start
+        self.next_offset: int | None = start if resume_at is None else resume_at
+        self.anchor = resume_at
         self.page_size = 0
         self.drift_repaired = 0
         self.unanchored = False
         self._is_known = is_known
         self._start = start
         self.maximum_offset = maximum_offset
-        self._holds_keys = False
+        self._holds_keys = resume_at is not None
         self._first_keys: tuple[object, ...] = ()
         self._identical_pages = 0
         self._accepted_pages = 0
@@ -148,6 +152,7 @@ class AnchoredPaging:
 
     def _accept(self, offset: int, rows: int, anchor: int, total: int | None, has_more: bool | None) -> Step:
         self._accepted_pages += 1
+        self.anchor = anchor
         self._steps = self._steps_back = self._steps_forward = 0
         self._forget_surroundings()
         self._confirming_end = False

@@ -47,6 +47,7 @@ class PassCounts:
         drift_repaired: How often rows moved while they were read.
         unanchored: Whether pages were taken that nothing ties to the ones before.
         looked_again: Whether a last look found a row of the first page unmoved and unchanged.
+        resumed: Whether the pass goes on where an earlier run stopped.
     """
 
     total_before: int | None = None
@@ -58,6 +59,7 @@ class PassCounts:
     drift_repaired: int = 0
     unanchored: bool = False
     looked_again: bool = False
+    resumed: bool = False
 
 
 def judge(counts: PassCounts, order: "OrderEvidence") -> Verdict:
@@ -92,8 +94,10 @@ def _order_is_proof(counts: PassCounts, order: "OrderEvidence") -> bool:
 
 
 def _held_still(counts: PassCounts) -> bool:
+    # Between two runs rows can come and go by pairs that leave the total as it was.
     return (
-        counts.total_before is not None
+        not counts.resumed
+        and counts.total_before is not None
         and counts.total_before == counts.total_after == counts.distinct + counts.keyless
         and counts.drift_repaired == 0
     )
@@ -125,6 +129,14 @@ class _Monotone:
         self.holds = True
         self._follows = follows
         self._frontier: Any = None
+
+    def state(self) -> list[Any]:
+        """All that is known, as JSON values."""
+        return [self.holds, _as_json(self._frontier)]
+
+    def restore(self, state: list[Any]) -> None:
+        """Goes on from a state."""
+        self.holds, self._frontier = state[0], _from_json(state[1])
 
     def add(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> None:
         """Takes note of a page; `first_unread` is the place of the first row that no earlier page reached."""
@@ -159,6 +171,13 @@ class _Order:
     def add(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> None:
         self._rising.add(values, first_unread, is_last=is_last)
         self._falling.add(values, first_unread, is_last=is_last)
+
+    def state(self) -> list[Any]:
+        return [self._rising.state(), self._falling.state()]
+
+    def restore(self, state: list[Any]) -> None:
+        self._rising.restore(state[0])
+        self._falling.restore(state[1])
 
     def break_off(self) -> None:
         self._rising.holds = self._falling.holds = False
@@ -212,6 +231,21 @@ class OrderEvidence:
         if len(instants) > 1 and (instants[0] == instants[1] or instants[-1] == instants[-2]):
             self._created.break_off()
 
+    def state(self) -> dict[str, Any]:
+        """All that was watched so far, as JSON values, for a later run to go on from."""
+        orders = [self._both, self._created, self._ids]
+        return {"pages": self._pages, "orders": [order.state() for order in orders]}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "OrderEvidence":
+        """Goes on from a state."""
+        evidence = cls()
+        evidence._pages = state["pages"]
+        orders = (evidence._both, evidence._created, evidence._ids)
+        for order, saved in zip(orders, state["orders"], strict=True):
+            order.restore(saved)
+        return evidence
+
     @property
     def shown(self) -> str | None:
         """The order that the whole list showed, in words, or None."""
@@ -237,6 +271,18 @@ class OrderEvidence:
     def is_descending(self) -> bool:
         """Whether the order shown is a descending one."""
         return self.shown is not None and self.shown.endswith("descending")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"instant": value.isoformat()}
+    return [_as_json(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return datetime.fromisoformat(value["instant"])
+    return tuple(_from_json(part) for part in value) if isinstance(value, list) else value
 
 
 def instants_of(values: Sequence[Any]) -> list[Any] | None:

@@ -18,7 +18,7 @@ from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.proof import Verdict
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.source import Api, offset_settings
-from messaging_assets.api.sweep import MAX_PASSES, Sweep, SweepProgress
+from messaging_assets.api.sweep import MAX_PASSES, Checkpoint, Sweep, SweepProgress
 
 # Records of a stream that are looked at together.
 STREAM_BATCH = 1_000
@@ -38,17 +38,23 @@ class Reading(Protocol):
     def unseen(self) -> UnseenKeys:
         """The living rows that count as gone, if the verdict is `full`."""
 
+    def checkpoint(self) -> Checkpoint | None:
+        """Where the reading stands between two deliveries, None where it can't be resumed."""
 
-def open_reading(api: Api, resource: Resource, index: RowIndex) -> Reading:
+
+def open_reading(
+    api: Api, resource: Resource, index: RowIndex, resume_from: Checkpoint | None = None
+) -> Reading:
     """Chooses how to read a resource.
 
     Args:
         api: The connection's API.
         resource: The resource.
         index: The rows held; it is brought up to date.
+        resume_from: Where an earlier run stopped, for a resource that is swept.
     """
     if is_swept(resource):
-        return Sweep(EndpointPages(api, resource), index, resource.primary_key)
+        return Sweep(EndpointPages(api, resource), index, resource.primary_key, resume_from=resume_from)
     return Stream(api, resource, index)
 
 
@@ -133,6 +139,9 @@ class Stream:
     def unseen(self) -> UnseenKeys:
         """The living rows that neither of the last two readings gave."""
         return self.index.unseen(passes=2)
+
+    def checkpoint(self) -> None:
+        """None: what dlt's paginators read can't be resumed."""
 
     def _read(self) -> Iterator[Delivery]:
         self.index.begin_pass()

@@ -45,6 +45,8 @@ WAREHOUSE_KEY = "destination.duckdb.credentials"
 WAREHOUSE_FOLDER = ".warehouse"
 CONNECTIONS_KEY = "messaging.connections"
 LOCK_TIMEOUT_KEY = "messaging.lock_timeout_seconds"
+CHECKPOINT_KEY = "messaging.checkpoint_seconds"
+READER_COPY_KEY = "messaging.reader_copy"
 SETTINGS_OF_AUTH: dict[str, tuple[str, ...]] = {
     "oauth2": ("client_id", "client_secret"),
     "oauth2_client_credentials": ("client_id", "client_secret"),
@@ -148,13 +150,38 @@ def lock_timeout() -> float:
     Raises:
         ConfigurationError: What is configured is not a number of seconds.
     """
-    configured = _text(LOCK_TIMEOUT_KEY)
+    return _seconds(LOCK_TIMEOUT_KEY, 60.0)
+
+
+def checkpoint_seconds() -> float:
+    """How many seconds of a sweep may be lost when it is cut off.
+
+    Raises:
+        ConfigurationError: What is configured is not a number of seconds.
+    """
+    return _seconds(CHECKPOINT_KEY, 10.0)
+
+
+def keeps_reader_copy() -> bool:
+    """Whether a copy of the DuckDB file is kept for those who only read; without a setting, it is.
+
+    Raises:
+        ConfigurationError: What is configured is neither true nor false.
+    """
+    configured = (_text(READER_COPY_KEY) or "true").lower()
+    if configured not in ("true", "false"):
+        raise ConfigurationError([f"{READER_COPY_KEY} has to be true or false"])
+    return configured == "true"
+
+
+def _seconds(key: str, default: float) -> float:
+    configured = _text(key)
     try:
-        seconds = 60.0 if configured is None else float(configured)
+        seconds = default if configured is None else float(configured)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ConfigurationError([f"{LOCK_TIMEOUT_KEY} has to be a number of seconds, such as 60"])
+        raise ConfigurationError([f"{key} has to be a number of seconds, such as {default:g}"])
     return seconds
 
 

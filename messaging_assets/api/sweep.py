@@ -4,15 +4,16 @@ It drives `paging` over the transport, keeps `row_index` up to date and asks `pr
 becomes of the rows belongs to the warehouse.
 """
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import content_digest, key_digest
+from messaging_assets.api.digests import key_digest
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
@@ -40,6 +41,31 @@ class PageFetcher(Protocol):
         """Asks for a page and returns at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a pass stands, so that a later run can go on from there. All JSON values.
+
+    Attributes:
+        anchor: Where the last known row was.
+        page_size: The largest page seen.
+        total_before: The total that the first page reported.
+        keyless: Rows without a usable key so far.
+        drift_repaired: How often rows moved so far.
+        unanchored: Whether pages were taken that nothing ties to the ones before.
+        first_page: The key and the content digest of each row of the first page.
+        order: What was seen of the order.
+    """
+
+    anchor: int
+    page_size: int
+    total_before: int | None
+    keyless: int
+    drift_repaired: int
+    unanchored: bool
+    first_page: list[list[Any]]
+    order: dict[str, Any]
+
+
 @dataclass
 class SweepProgress:
     """How far a sweep has come; read while it runs, and at its end the whole account.
@@ -49,6 +75,7 @@ class SweepProgress:
         rows: Distinct rows seen in the pass under way.
         total: What the server said last of the list's length.
         passes: Passes begun.
+        resumed: Rows that an earlier run, on which this one goes on, had delivered.
         verdict: None until the sweep is over.
     """
 
@@ -58,6 +85,7 @@ class SweepProgress:
     passes: int = 0
     drift_repaired: int = 0
     keyless: int = 0
+    resumed: int = 0
     verdict: Verdict | None = None
 
     def note(self, delivery: Delivery, index: RowIndex) -> None:
@@ -65,6 +93,17 @@ class SweepProgress:
         self.pages += 1
         self.rows = index.seen
         self.keyless += len(delivery.keyless)
+
+
+@dataclass
+class _Pass:
+    """One reading of the list from its head to its end."""
+
+    paging: AnchoredPaging
+    order: OrderEvidence = field(default_factory=OrderEvidence)
+    counts: PassCounts = field(default_factory=PassCounts)
+    # The key and the content digest of each row of the first page.
+    first_page: list[list[Any]] = field(default_factory=list)
 
 
 class Sweep:
@@ -75,6 +114,8 @@ class Sweep:
         index: The rows held before; it is brought up to date.
         primary_key: The fields that tell rows apart.
         now: The time.
+        resume_from: Where an earlier run stopped. The index has to have a pass begun, in which the rows
+            that it delivered are recorded.
 
     Raises (while iterating):
         ApiError: A page could not be had, or the pages contradict each other.
@@ -86,33 +127,54 @@ class Sweep:
         index: RowIndex,
         primary_key: Sequence[str] = ("id",),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        resume_from: Checkpoint | None = None,
     ) -> None:
         self.progress = SweepProgress()
         self.index = index
         self._fetcher = fetcher
         self._primary_key = primary_key
         self._now = now
+        self._resume_from = resume_from
         self.unseen_passes = 1
         self._known: set[int] = set()
-        self._first_page: dict[int, int] = {}
-        self._counts = PassCounts()
+        self._pass = self._first_pass = _Pass(self._new_paging())
 
     def __iter__(self) -> Iterator[Delivery]:
         """Reads the list, once or until two passes agree."""
         before: int | None = None
         for _ in range(MAX_PASSES):
-            order = OrderEvidence()
-            yield from self._read_pass(order)
-            self._counts.before = before
-            self._counts.same_as_before = None if before is None else self.index.seen_again
-            before = self._counts.distinct
-            if needs_last_look(self._counts, order):
-                yield from self._look_again(order)
-            verdict = judge(self._counts, order)
+            self._pass = self._begin_pass()
+            yield from self._read_pass()
+            counts, order = self._pass.counts, self._pass.order
+            counts.before = before
+            counts.same_as_before = None if before is None else self.index.seen_again
+            before = counts.distinct
+            if needs_last_look(counts, order):
+                yield from self._look_again()
+            verdict = judge(counts, order)
             self.unseen_passes = 1 if order.shown is not None else 2
             if verdict.verified != "no" and not self._needs_second_look_for_deletions():
                 break
         self.progress.verdict = verdict
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where the first pass stands between two deliveries, or ended; None before its first page.
+
+        Later passes can't be resumed: each is compared with the pass before.
+        """
+        first = self._first_pass
+        if first.paging.anchor is None:
+            return None
+        return Checkpoint(
+            anchor=first.paging.anchor,
+            page_size=first.paging.page_size,
+            total_before=first.counts.total_before,
+            keyless=first.counts.keyless,
+            drift_repaired=first.paging.drift_repaired,
+            unanchored=first.paging.unanchored,
+            first_page=first.first_page,
+            order=first.order.state(),
+        )
 
     def unseen(self) -> UnseenKeys:
         """The living rows that count as gone, if the verdict is `full`.
@@ -125,13 +187,31 @@ class Sweep:
     def _needs_second_look_for_deletions(self) -> bool:
         return self.progress.passes < self.unseen_passes and len(self.index.unseen()) > 0
 
-    def _read_pass(self, order: OrderEvidence) -> Iterator[Delivery]:
-        self.index.begin_pass()
-        self._counts = PassCounts()
-        self._first_page = {}
+    def _begin_pass(self) -> _Pass:
+        """Starts at the head of the list, or where the checkpoint says."""
+        saved, self._resume_from = self._resume_from, None
         self.progress.passes += 1
+        if saved is not None:
+            begun = self._resumed(saved)
+        else:
+            self.index.begin_pass()
+            begun = _Pass(self._new_paging())
+        if self.progress.passes == 1:
+            self._first_pass = begun
+        return begun
+
+    def _resumed(self, saved: Checkpoint) -> _Pass:
+        self.progress.resumed = self.index.seen
+        paging = self._new_paging(saved.anchor)
+        paging.page_size = saved.page_size
+        paging.drift_repaired = saved.drift_repaired
+        paging.unanchored = saved.unanchored
+        counts = PassCounts(total_before=saved.total_before, keyless=saved.keyless, resumed=True)
+        return _Pass(paging, OrderEvidence.from_state(saved.order), counts, saved.first_page)
+
+    def _read_pass(self) -> Iterator[Delivery]:
+        paging, order, counts = self._pass.paging, self._pass.order, self._pass.counts
         began = self._now()
-        paging = self._new_paging()
         with _Window(self._fetcher, paging) as window:
             while paging.next_offset is not None:
                 offset = paging.next_offset
@@ -146,57 +226,60 @@ class Sweep:
                         first_unread=self._first_unread(keys),
                         is_last=step.finished,
                     )
-                    yield self._deliver(page.records, keys, first=offset == self._fetcher.start)
+                    delivery = self._deliver(page.records, keys)
+                    if offset == self._fetcher.start:
+                        self._pass.first_page = self._keys_and_contents(delivery)
+                    yield delivery
                 if order.has_passed(began + CLOCK_TOLERANCE):
                     break
                 if step.finished and window.close():
                     paging.next_offset = offset
-        self._counts.distinct = self.index.seen
-        self._counts.drift_repaired = paging.drift_repaired
-        self._counts.unanchored = paging.unanchored
+        counts.distinct = self.index.seen
+        counts.drift_repaired = paging.drift_repaired
+        counts.unanchored = paging.unanchored
         self.progress.drift_repaired += paging.drift_repaired
 
-    def _look_again(self, order: OrderEvidence) -> Iterator[Delivery]:
+    def _look_again(self) -> Iterator[Delivery]:
         """Reads the head once more until a row of the first page comes back unchanged."""
-        known_head = dict(self._first_page)
+        known_head = {(json.dumps(key), content) for *key, content in self._pass.first_page}
         offset = self._fetcher.start
         for _ in range(MAX_LOOKS):
             page = self._fetcher.fetch(offset, self._fetcher.limit).result()
             keys = [key_digest(record, self._primary_key) for record in page.records]
             self._note_total(page)
             missed = self.index.seen
-            delivery = self._deliver(page.records, keys, first=False)
+            delivery = self._deliver(page.records, keys)
             yield delivery
             if self.index.seen > missed:
-                order.add_page(*self._order_of(page.records, keys), first_unread=None, is_last=False)
-            met = any(
-                known_head.get(key) == content_digest(record)
-                for record, key in zip(page.records, keys, strict=True)
-                if key is not None
-            )
+                self._pass.order.add_page(
+                    *self._order_of(page.records, keys), first_unread=None, is_last=False
+                )
+            head_now = self._keys_and_contents(delivery)
+            met = any((json.dumps(key), content) in known_head for *key, content in head_now)
             if met or not page.records:
-                self._counts.looked_again = met or not known_head
+                self._pass.counts.looked_again = met or not known_head
                 break
             offset += max(1, len(page.records) - 1)
-        self._counts.distinct = self.index.seen
+        self._pass.counts.distinct = self.index.seen
 
-    def _deliver(self, records: list[Any], keys: list[int | None], *, first: bool) -> Delivery:
-        if first:
-            self._first_page = {
-                key: content_digest(record)
-                for record, key in zip(records, keys, strict=True)
-                if key is not None
-            }
+    def _deliver(self, records: list[Any], keys: list[int | None]) -> Delivery:
         delivery = compare(self.index, records, keys)
         self.progress.note(delivery, self.index)
-        self._counts.keyless += len(delivery.keyless)
+        self._pass.counts.keyless += len(delivery.keyless)
         return delivery
 
+    def _keys_and_contents(self, delivery: Delivery) -> list[list[Any]]:
+        return [
+            [*(record[field] for field in self._primary_key), content]
+            for record, content in zip(delivery.seen, delivery.seen_contents, strict=True)
+        ]
+
     def _note_total(self, page: Page) -> None:
+        counts = self._pass.counts
         self.progress.total = page.total
-        self._counts.total_after = page.total
-        if self._counts.total_before is None:
-            self._counts.total_before = page.total
+        counts.total_after = page.total
+        if counts.total_before is None:
+            counts.total_before = page.total
 
     def _order_of(self, records: list[Any], keys: list[int | None]) -> tuple[list[Any], list[Any]]:
         rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
@@ -210,7 +293,7 @@ class Sweep:
         first = known[-1] + 1 if known else 0
         return first if first < len(keyed) else None
 
-    def _new_paging(self) -> AnchoredPaging:
+    def _new_paging(self, resume_at: int | None = None) -> AnchoredPaging:
         def is_known(key: object) -> bool:
             return key in self._known
 
@@ -219,6 +302,7 @@ class Sweep:
             is_known,
             start=self._fetcher.start,
             maximum_offset=self._fetcher.maximum_offset,
+            resume_at=resume_at,
         )
 
 

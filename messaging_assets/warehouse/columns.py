@@ -125,6 +125,11 @@ class ColumnNames:
         self._taken.add(candidate)
         return candidate
 
+    def restore(self, of_fields: Mapping[str, str]) -> None:
+        """Takes the names that an earlier run has given."""
+        self.of_fields.update(of_fields)
+        self._taken.update(of_fields.values())
+
 
 def column_name(field: str) -> str:
     """The column that a field gets if no other field has it.

@@ -46,7 +46,15 @@ def without_rejected(missing: pa.Table, rejected: Iterable[Rejected]) -> pa.Tabl
 
 
 def decide(
-    *, missing: int, held: int, seen: int, keyless: int, verdict: Verdict, max_share: float, accepted: bool
+    *,
+    missing: int,
+    held: int,
+    seen: int,
+    keyless: int,
+    resumed: bool,
+    verdict: Verdict,
+    max_share: float,
+    accepted: bool,
 ) -> DeletionDecision:
     """Applies the rules.
 
@@ -55,6 +63,7 @@ def decide(
         held: Living rows that were held before the sync.
         seen: Rows that the source returned.
         keyless: Records without a usable key among them: each may be one of the missing rows.
+        resumed: Whether the sweep went on where an earlier run stopped.
         verdict: Whether the sync was complete.
         max_share: The share of the rows held that may vanish in one sync.
         accepted: Whether an operator has accepted the deletions of this sync.
@@ -63,6 +72,8 @@ def decide(
         return DeletionDecision(mark=False)
     if verdict.verified != "full":
         return DeletionDecision(mark=False)
+    if resumed:
+        return DeletionDecision(False, 0, "the sweep was resumed; the next one marks")
     if keyless:
         return DeletionDecision(False, missing, f"{keyless} records came without an id and may be among them")
     if accepted:

@@ -7,7 +7,7 @@ belongs to `staging`.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,41 @@ class Spool:
         """Ends taking; the types are final afterwards unless `widen` changes them."""
         self._close_chunk()
 
+    def save(self) -> dict[str, Any]:
+        """Writes all rows taken so far to files; gives the state, as JSON values, that `restore` takes.
+
+        Raises:
+            WarehouseUnusableError: They can't be written beside the warehouse.
+        """
+        self._close_chunk()
+        for i in range(len(self._chunks)):
+            self._write(i)
+        return {
+            "rows": self.rows,
+            "types": _names_of(self.types),
+            "large_integers": sorted(self.large_integers),
+            "names": self._names.of_fields,
+            "chunks": [
+                {"file": chunk.rows.name, "types": _names_of(chunk.types)}
+                for chunk in self._chunks
+                if isinstance(chunk.rows, Path)
+            ],
+            "rejected": [asdict(record) for record in self._rejected.values()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what an earlier spool in the same folder has saved."""
+        self.rows = state["rows"]
+        self.large_integers = set(state["large_integers"])
+        self._names.restore(state["names"])
+        for name, found in _types_of(state["types"]).items():
+            self.types[name] = wider(found, self.types.get(name, found))
+        self._chunks = [
+            _Chunk(_types_of(chunk["types"]), self._folder / chunk["file"]) for chunk in state["chunks"]
+        ]
+        for record in state["rejected"]:
+            self._reject(Rejected(**record))
+
     def tables(self) -> Iterator[pa.Table]:
         """The rows, each table with the same columns of the same types."""
         names = [name for name, known in self.types.items() if known is not ColumnType.UNDECIDED]
@@ -176,11 +211,16 @@ class Spool:
     def _keep(self, chunk: _Chunk) -> None:
         self._chunks.append(chunk)
         if len(self._chunks) > CHUNKS_IN_MEMORY:
-            oldest = self._chunks[-CHUNKS_IN_MEMORY - 1]
-            path = self._folder / f"{len(self._chunks):06}.parquet"
-            with readable_os_errors(path):
-                pq.write_table(oldest.rows, path)
-            oldest.rows = path
+            self._write(len(self._chunks) - CHUNKS_IN_MEMORY - 1)
+
+    def _write(self, i: int) -> None:
+        chunk = self._chunks[i]
+        if isinstance(chunk.rows, Path):
+            return
+        path = self._folder / f"{i:06}.parquet"
+        with readable_os_errors(path):
+            pq.write_table(chunk.rows, path)
+        chunk.rows = path
 
     # Records that can't be stored
 
@@ -251,6 +291,14 @@ class Spool:
             texts = sum(isinstance(value, str) for value in values)
             return str if 2 * texts >= len(values) else int
         return str if known is ColumnType.TEXT else int
+
+
+def _names_of(types: Mapping[str, ColumnType]) -> dict[str, str]:
+    return {column: found.name for column, found in types.items()}
+
+
+def _types_of(names: Mapping[str, str]) -> dict[str, ColumnType]:
+    return {column: ColumnType[name] for column, name in names.items()}
 
 
 def id_text(key: Sequence[Any]) -> str:

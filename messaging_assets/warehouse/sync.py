@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import duckdb
 import pyarrow as pa
 
 from messaging_assets.api.connection import Connection, Resource
-from messaging_assets.api.errors import MessagingError
-from messaging_assets.api.proof import Verdict, Verified
-from messaging_assets.api.reading import Reading, open_reading
+from messaging_assets.api.errors import ApiError, MessagingError
+from messaging_assets.api.proof import Verified
+from messaging_assets.api.reading import Reading, is_swept, open_reading
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
-from messaging_assets.api.settings import lock_timeout
+from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
 from messaging_assets.warehouse.columns import (
     ColumnNames,
@@ -31,6 +32,7 @@ from messaging_assets.warehouse.columns import (
 )
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
+from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.ledger import (
     LedgerEntry,
@@ -40,7 +42,7 @@ from messaging_assets.warehouse.ledger import (
     last_syncs,
     write_entry,
 )
-from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
+from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
@@ -54,6 +56,7 @@ from messaging_assets.warehouse.publish import (
     write_rows,
 )
 from messaging_assets.warehouse.rejects import keep_rejects, release_rejects
+from messaging_assets.warehouse.resume import Checkpoints, basis_of, leftover_in, spool_folder
 from messaging_assets.warehouse.spool import Rejected, Spool
 from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
 from messaging_assets.warehouse.table import (
@@ -208,26 +211,54 @@ class _Sync:
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
         """Reads, stages and publishes."""
         held = self._held()
-        with fresh_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
+        with spool_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
             spool = Spool(folder, self.resource.primary_key, held.types, self.names)
-            reading = open_reading(self.api, self.resource, held.index)
-            for delivery in reading:
-                spool.add(delivery)
-                report(reading.progress)
-            spool.finish()
-            self._keep_large_integers_exact(held, spool)
-            if spool.rows:
-                stage_rows(
-                    spool,
-                    connection=self.connection.name,
-                    table=self.resource.table,
-                    database=self.location.database,
-                    folder=self.location.pipelines(self.connection.name, self.resource.table),
-                    stage=stage,
-                    timeout=lock_timeout(),
-                )
-            with self._database() as database:
-                return self._publish(database, reading, spool, held, accept_deletions=accept_deletions)
+            reading, checkpoints = self._open(folder, held, spool)
+            try:
+                for delivery in reading:
+                    spool.add(delivery)
+                    checkpoints.note(delivery, reading)
+                    report(reading.progress)
+            except ApiError:
+                checkpoints.save_last(reading)
+                raise
+            try:
+                spool.finish()
+                return self._load(stage, reading, spool, held, accept_deletions=accept_deletions)
+            except WarehouseError:
+                checkpoints.save_last(reading)
+                raise
+
+    def _open(self, folder: Path, held: _Held, spool: Spool) -> tuple[Reading, Checkpoints]:
+        """Begins to read, or goes on where an earlier run stopped."""
+        key = self.resource.primary_key
+        address = self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
+        basis = basis_of(self.resource, address, held.content_version, held.index.held_before)
+        leftover = leftover_in(folder, basis)
+        if leftover is not None:
+            leftover.replay(held.index, spool, key)
+        reading = open_reading(
+            self.api, self.resource, held.index, resume_from=leftover.checkpoint if leftover else None
+        )
+        checkpoints = Checkpoints(folder, spool, basis, key, seconds=checkpoint_seconds(), leftover=leftover)
+        return reading, checkpoints
+
+    def _load(
+        self, stage: Stage, reading: Reading, spool: Spool, held: _Held, *, accept_deletions: bool
+    ) -> SyncResult:
+        self._keep_large_integers_exact(held, spool)
+        if spool.rows:
+            stage_rows(
+                spool,
+                connection=self.connection.name,
+                table=self.resource.table,
+                database=self.location.database,
+                folder=self.location.pipelines(self.connection.name, self.resource.table),
+                stage=stage,
+                timeout=lock_timeout(),
+            )
+        with self._database() as database:
+            return self._publish(database, reading, spool, held, accept_deletions=accept_deletions)
 
     @contextlib.contextmanager
     def failures_in_the_ledger(self) -> Iterator[None]:
@@ -316,6 +347,7 @@ class _Sync:
                 held=held_before,
                 seen=reading.index.seen,
                 keyless=reading.progress.keyless,
+                resumed=bool(reading.progress.resumed),
                 verdict=verdict,
                 max_share=self.connection.max_deleted_share,
                 accepted=accept_deletions,
@@ -323,7 +355,7 @@ class _Sync:
             marked = mark_deleted(database, self.target, missing, self.started) if decision.mark else 0
             drop_staging(database, self.target.schema)
             entry = self._account(database, reading, rejected, replace(published, deleted=marked), held)
-            entry = replace(entry, deletions_withheld=decision.withheld, reason=_reason(verdict, decision))
+            entry = replace(entry, deletions_withheld=decision.withheld, reason=_reason(reading, decision))
             write_entry(database, self.target.schema, entry)
         return self._result(entry, changes)
 
@@ -431,10 +463,14 @@ class _Sync:
         )
 
 
-def _reason(verdict: Verdict, decision: DeletionDecision) -> str:
-    if not decision.reason:
-        return verdict.reason
-    return f"{verdict.reason}; no deletion was marked: {decision.reason}"
+def _reason(reading: Reading, decision: DeletionDecision) -> str:
+    assert reading.progress.verdict is not None
+    parts = [reading.progress.verdict.reason]
+    if reading.progress.resumed:
+        parts.append(f"{reading.progress.resumed} of the rows were read by an earlier run that was cut off")
+    if decision.reason:
+        parts.append(f"no deletion was marked: {decision.reason}")
+    return "; ".join(parts)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ class Shelf:
         known = {} if not columns or is_empty(self.database, "chat", "things") else known_types(columns)
         spool = Spool(self._folder, ["id"], known, self.names)
         for record in records:
-            spool.add(Delivery([record], [content_digest(record)], []))
+            spool.add(Delivery([record], [content_digest(record)], [], [record], [content_digest(record)]))
         spool.finish()
         assert spool.rejected == []
         at_risk = numbers_for_integers(known, spool.types)

@@ -14,6 +14,7 @@ USUAL: dict[str, Any] = {
     "held": 100,
     "seen": 99,
     "keyless": 0,
+    "resumed": False,
     "verdict": Verdict("full", ""),
     "max_share": 0.1,
     "accepted": False,
@@ -36,6 +37,8 @@ USUAL: dict[str, Any] = {
         ({"missing": 6, "max_share": 0.0}, False),
         ({"keyless": 1}, False),
         ({"keyless": 1, "accepted": True}, False),
+        ({"resumed": True}, False),
+        ({"resumed": True, "accepted": True}, False),
         ({"verdict": Verdict("order", "")}, False),
         ({"verdict": Verdict("no", ""), "accepted": True}, False),
     ],
@@ -44,9 +47,9 @@ def test_whether_missing_rows_are_marked(case: dict[str, Any], marks: bool) -> N
     settings = {**USUAL, **case}
     decision = decide(**settings)
     assert decision.mark is marks
-    withheld = not marks and settings["missing"] and settings["verdict"].verified == "full"
-    assert decision.withheld == (settings["missing"] if withheld else 0)
-    assert bool(decision.reason) is bool(withheld)
+    told = not marks and settings["missing"] and settings["verdict"].verified == "full"
+    assert decision.withheld == (settings["missing"] if told and not settings["resumed"] else 0)
+    assert bool(decision.reason) is bool(told)
 
 
 def test_what_came_with_another_type_of_id_was_seen() -> None:

@@ -14,7 +14,8 @@ from messaging_assets.warehouse.spool import Spool, id_text
 
 
 def delivery(*records: dict[str, Any], keyless: tuple[Any, ...] = ()) -> Delivery:
-    return Delivery(list(records), [content_digest(record) for record in records], list(keyless))
+    contents = [content_digest(record) for record in records]
+    return Delivery(list(records), contents, list(keyless), list(records), contents)
 
 
 def filled(folder: Path, *deliveries: Delivery, known: dict[str, ColumnType] | None = None) -> Spool:
