@@ -182,6 +182,10 @@ class _Order:
     def break_off(self) -> None:
         self._rising.holds = self._falling.holds = False
 
+    def holds(self, direction: str) -> bool:
+        """Whether the list rises (`ascending`) or falls, or is too short to tell."""
+        return (self._rising if direction == "ascending" else self._falling).holds
+
     @property
     def direction(self) -> str | None:
         return "ascending" if self._rising.holds else "descending" if self._falling.holds else None
@@ -267,10 +271,24 @@ class OrderEvidence:
         instants = instants_of(self._last_page)
         return instants is not None and all(isinstance(i, datetime) and i > moment for i in instants)
 
+    def is_in(self, order: str) -> bool:
+        """Whether the pages so far are in an order, given in the words of `shown`."""
+        name, _, direction = order.rpartition(", ")
+        found = {"created_at and id": self._both, "created_at": self._created, "id": self._ids}[name]
+        return found.holds(direction)
+
     @property
     def is_descending(self) -> bool:
         """Whether the order shown is a descending one."""
         return self.shown is not None and self.shown.endswith("descending")
+
+
+def order_values(
+    records: Sequence[Any], keys: Sequence[int | None], key_field: str
+) -> tuple[list[Any], list[Any]]:
+    """The created_at and the id of the records of a page that have a key."""
+    rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
+    return [row.get("created_at") for row in rows], [row.get(key_field) for row in rows]
 
 
 def _as_json(value: Any) -> Any:

@@ -17,7 +17,14 @@ from messaging_assets.api.digests import key_digest
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
-from messaging_assets.api.proof import OrderEvidence, PassCounts, Verdict, judge, needs_last_look
+from messaging_assets.api.proof import (
+    OrderEvidence,
+    PassCounts,
+    Verdict,
+    judge,
+    needs_last_look,
+    order_values,
+)
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 
 # A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
@@ -76,6 +83,8 @@ class SweepProgress:
         total: What the server said last of the list's length.
         passes: Passes begun.
         resumed: Rows that an earlier run, on which this one goes on, had delivered.
+        page_size: The largest page seen.
+        order: What the list is ordered by, as far as that was shown and ties its pages together.
         verdict: None until the sweep is over.
     """
 
@@ -86,6 +95,8 @@ class SweepProgress:
     drift_repaired: int = 0
     keyless: int = 0
     resumed: int = 0
+    page_size: int = 0
+    order: str | None = None
     verdict: Verdict | None = None
 
     def note(self, delivery: Delivery, index: RowIndex) -> None:
@@ -155,6 +166,8 @@ class Sweep:
             self.unseen_passes = 1 if order.shown is not None else 2
             if verdict.verified != "no" and not self._needs_second_look_for_deletions():
                 break
+        self.progress.page_size = self._pass.paging.page_size
+        self.progress.order = None if self._pass.paging.unanchored else self._pass.order.shown
         self.progress.verdict = verdict
 
     def checkpoint(self) -> Checkpoint | None:
@@ -222,7 +235,7 @@ class Sweep:
                 self._note_total(page)
                 if step.accepted:
                     order.add_page(
-                        *self._order_of(page.records, keys),
+                        *order_values(page.records, keys, self._primary_key[0]),
                         first_unread=self._first_unread(keys),
                         is_last=step.finished,
                     )
@@ -252,7 +265,7 @@ class Sweep:
             yield delivery
             if self.index.seen > missed:
                 self._pass.order.add_page(
-                    *self._order_of(page.records, keys), first_unread=None, is_last=False
+                    *order_values(page.records, keys, self._primary_key[0]), first_unread=None, is_last=False
                 )
             head_now = self._keys_and_contents(delivery)
             met = any((json.dumps(key), content) in known_head for *key, content in head_now)
@@ -280,11 +293,6 @@ class Sweep:
         counts.total_after = page.total
         if counts.total_before is None:
             counts.total_before = page.total
-
-    def _order_of(self, records: list[Any], keys: list[int | None]) -> tuple[list[Any], list[Any]]:
-        rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
-        first_key = self._primary_key[0]
-        return [row.get("created_at") for row in rows], [row.get(first_key) for row in rows]
 
     def _first_unread(self, keys: list[int | None]) -> int | None:
         """The place, among the rows with a key, of the first one behind the last known one."""

@@ -70,7 +70,7 @@ def decide(
     """
     if not missing:
         return DeletionDecision(mark=False)
-    if verdict.verified != "full":
+    if verdict.verified not in ("full", "order"):
         return DeletionDecision(mark=False)
     if resumed:
         return DeletionDecision(False, 0, "the sweep was resumed; the next one marks")

@@ -36,6 +36,8 @@ _MIGRATIONS = {
             api_total BIGINT, drift_repaired BIGINT, verified VARCHAR NOT NULL, reason VARCHAR,
             content_version VARCHAR, columns JSON, newest_created_at TIMESTAMP WITH TIME ZONE, error VARCHAR
         )""",
+        "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS list_order VARCHAR",
+        "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS page_size BIGINT",
     ),
     REJECTS: (
         """CREATE TABLE IF NOT EXISTS {table} (
@@ -82,6 +84,8 @@ class LedgerEntry:
     columns: tuple[Column, ...] = field(default=())
     newest_created_at: datetime | None = None
     error: str | None = None
+    list_order: str | None = None
+    page_size: int | None = None
 
 
 def ensure_bookkeeping(database: duckdb.DuckDBPyConnection, schema: str) -> None:

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
 from messaging_assets.api.connection import Connection, Resource
+from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
+from messaging_assets.api.increment import HeldRows, Increment, NotInOrderError
 from messaging_assets.api.proof import Verified
 from messaging_assets.api.reading import Reading, is_swept, open_reading
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
@@ -42,8 +44,9 @@ from messaging_assets.warehouse.ledger import (
     last_syncs,
     write_entry,
 )
-from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files
+from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
+from messaging_assets.warehouse.order import OrderedTable, is_orderable, ordered_table
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
     Published,
@@ -141,7 +144,8 @@ def sync_resource(
         connection: The connection.
         resource: The name of one of its resources.
         location: The warehouse.
-        mode: Written to the ledger; both modes read the whole list.
+        mode: `sync` reads no more than it takes to prove what is new and what is gone; `reconcile` reads
+            everything, and so finds every edit.
         run_id: The run that asked for it, for the ledger.
         stage: What runs the dlt pipeline.
         progress: Told every few seconds how far the sync has come.
@@ -170,6 +174,8 @@ class _Held:
     index: RowIndex
     types: dict[str, ColumnType]
     content_version: str
+    ordered: OrderedTable | None = None
+    ends: tuple[HeldRows, ...] = ()
 
 
 class _Sync:
@@ -193,6 +199,7 @@ class _Sync:
         self.started = datetime.now(UTC)
         self.clock = time.monotonic()
         self.names = ColumnNames()
+        self.notes: list[str] = []
         self.usage = api.usage(resource.name)
         self.requests_before = self.usage.requests
         self.retries_before = self.usage.retries
@@ -209,8 +216,37 @@ class _Sync:
         )
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
-        """Reads, stages and publishes."""
-        held = self._held()
+        """Reads, stages and publishes: what is new, where that can be told, or everything."""
+        held = self._held(whole=self.mode == "reconcile")
+        if held.ordered is not None:
+            try:
+                return self._run_increment(held.ordered, stage, report, held, accept=accept_deletions)
+            except NotInOrderError as error:
+                self.notes.append(f"read as a whole, since {error}")
+                held = self._held(whole=True)
+        return self._run_sweep(stage, report, held, accept=accept_deletions)
+
+    def _run_increment(
+        self, ordered: OrderedTable, stage: Stage, report: Reporter, held: _Held, *, accept: bool
+    ) -> SyncResult:
+        """Reads the ends of the list, and what it takes to find what is gone."""
+
+        def all_rows() -> HeldRows:
+            with self._database() as database:
+                return ordered.all_rows(database)
+
+        pages = EndpointPages(self.api, self.resource)
+        reading = Increment(pages, ordered.known, held.ends, all_rows, self.resource.primary_key)
+        with fresh_folder(self.location.spool(self.connection.name, f"{self.resource.table}+")) as folder:
+            spool = Spool(folder, self.resource.primary_key, held.types, self.names)
+            for delivery in reading:
+                spool.add(delivery)
+                report(reading.progress)
+            spool.finish()
+            return self._load(stage, reading, spool, held, accept_deletions=accept)
+
+    def _run_sweep(self, stage: Stage, report: Reporter, held: _Held, *, accept: bool) -> SyncResult:
+        """Reads everything, or goes on where an earlier run was cut off."""
         with spool_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
             spool = Spool(folder, self.resource.primary_key, held.types, self.names)
             reading, checkpoints = self._open(folder, held, spool)
@@ -224,7 +260,7 @@ class _Sync:
                 raise
             try:
                 spool.finish()
-                return self._load(stage, reading, spool, held, accept_deletions=accept_deletions)
+                return self._load(stage, reading, spool, held, accept_deletions=accept)
             except WarehouseError:
                 checkpoints.save_last(reading)
                 raise
@@ -281,7 +317,8 @@ class _Sync:
     def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_database(self.location.database, timeout=lock_timeout())
 
-    def _held(self) -> _Held:
+    def _held(self, *, whole: bool) -> _Held:
+        """What the table holds: all of its rows, or its ends where these may do."""
         hints = hinted_types(self.resource.columns, without=self.resource.primary_key)
         if not self.location.database.exists():
             return _Held(RowIndex(), hints, "")
@@ -293,12 +330,17 @@ class _Sync:
             if not columns:
                 return _Held(RowIndex(), hints, "")
             refuse_foreign_table(columns, target.schema, target.table, target.key)
+            before = last_syncs(database, target.schema, resource=self.resource.name, limit=100)
+            last = next((entry for entry in before if entry.content_version), None)
+            version = last.content_version if last else ""
+            types = self._types(database, columns, hints)
+            ordered = None if whole else ordered_table(target.name, self.resource, self.names, columns, last)
+            if ordered is not None and living_rows(database, target)[0] == ordered.known.rows:
+                return _Held(RowIndex(), types, version, ordered, ordered.ends(database))
             index = RowIndex()
             if target.disposition != "append":
                 index = held_rows(database, target.schema, target.table, target.key)
-            before = last_syncs(database, target.schema, resource=self.resource.name, limit=100)
-            version = next((entry.content_version for entry in before if entry.content_version), "")
-            return _Held(index, self._types(database, columns, hints), version)
+            return _Held(index, types, version)
 
     def _types(
         self,
@@ -355,7 +397,12 @@ class _Sync:
             marked = mark_deleted(database, self.target, missing, self.started) if decision.mark else 0
             drop_staging(database, self.target.schema)
             entry = self._account(database, reading, rejected, replace(published, deleted=marked), held)
-            entry = replace(entry, deletions_withheld=decision.withheld, reason=_reason(reading, decision))
+            entry = replace(
+                entry,
+                deletions_withheld=decision.withheld,
+                reason="; ".join([*_reasons(reading, decision), *self.notes]),
+                **self._known_order(reading, entry, held, decision),
+            )
             write_entry(database, self.target.schema, entry)
         return self._result(entry, changes)
 
@@ -419,6 +466,21 @@ class _Sync:
             newest_created_at=newest,
         )
 
+    def _known_order(
+        self, reading: Reading, entry: LedgerEntry, held: _Held, decision: DeletionDecision
+    ) -> dict[str, Any]:
+        """What the next sync may rely on: that the living rows are the list, and how it is ordered."""
+        progress = reading.progress
+        if entry.rows_rejected or progress.keyless or progress.resumed or decision.withheld:
+            return {}
+        if held.ordered is not None and entry.verified == "order":
+            known = held.ordered.known
+            return {"list_order": known.order, "page_size": known.page_size}
+        is_whole = entry.verified == "full" and entry.rows_alive == entry.rows_seen
+        if not is_whole or not is_orderable(self.resource, self.names, entry.columns, progress.order):
+            return {}
+        return {"list_order": progress.order, "page_size": progress.page_size}
+
     def _entry(self) -> LedgerEntry:
         return LedgerEntry(
             resource=self.resource.name,
@@ -463,14 +525,14 @@ class _Sync:
         )
 
 
-def _reason(reading: Reading, decision: DeletionDecision) -> str:
+def _reasons(reading: Reading, decision: DeletionDecision) -> list[str]:
     assert reading.progress.verdict is not None
-    parts = [reading.progress.verdict.reason]
+    reasons = [reading.progress.verdict.reason]
     if reading.progress.resumed:
-        parts.append(f"{reading.progress.resumed} of the rows were read by an earlier run that was cut off")
+        reasons.append(f"{reading.progress.resumed} of the rows were read by an earlier run that was cut off")
     if decision.reason:
-        parts.append(f"no deletion was marked: {decision.reason}")
-    return "; ".join(parts)
+        reasons.append(f"no deletion was marked: {decision.reason}")
+    return reasons
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from messaging_assets.api.source import Api
 from messaging_assets.sandbox import Sandbox
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.location import WarehouseLocation
-from messaging_assets.warehouse.sync import SyncResult, sync_resource
+from messaging_assets.warehouse.sync import Mode, SyncResult, sync_resource
 from messaging_assets_tests.conftest import Project
 
 PAGE = 20
@@ -76,13 +76,19 @@ class Platform:
         row = next(row for row in self.sandbox.rows("things") if row["id"] == identity)
         self.sandbox.replace("things", identity, {**row, **fields})
 
-    def sync(self, resource: str = "things", **settings: Any) -> SyncResult:
+    def sync(self, resource: str = "things", *, mode: Mode = "reconcile", **settings: Any) -> SyncResult:
+        """Bring a table up to date, by reading everything unless told otherwise."""
         with Api(self.guide, name="chat") as api:
-            return sync_resource(api, self.connection, resource, location=self.location, **settings)
+            return sync_resource(api, self.connection, resource, location=self.location, mode=mode, **settings)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with open_database(self.location.database, read_only=True) as database:
             return database.execute(sql).fetchall()
+
+    def execute(self, sql: str) -> None:
+        """Change the warehouse behind the platform's back."""
+        with open_database(self.location.database) as database:
+            database.execute(sql)
 
     def rows(self, resource: str = "things") -> dict[Any, dict[str, Any]]:
         """The rows of a table by their id, without the platform's own hash."""

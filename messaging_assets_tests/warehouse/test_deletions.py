@@ -39,7 +39,9 @@ USUAL: dict[str, Any] = {
         ({"keyless": 1, "accepted": True}, False),
         ({"resumed": True}, False),
         ({"resumed": True, "accepted": True}, False),
-        ({"verdict": Verdict("order", "")}, False),
+        ({"verdict": Verdict("order", "")}, True),
+        ({"verdict": Verdict("order", ""), "missing": 11}, False),
+        ({"verdict": Verdict("filter", "")}, False),
         ({"verdict": Verdict("no", ""), "accepted": True}, False),
     ],
 )
@@ -47,7 +49,7 @@ def test_whether_missing_rows_are_marked(case: dict[str, Any], marks: bool) -> N
     settings = {**USUAL, **case}
     decision = decide(**settings)
     assert decision.mark is marks
-    told = not marks and settings["missing"] and settings["verdict"].verified == "full"
+    told = not marks and settings["missing"] and settings["verdict"].verified in ("full", "order")
     assert decision.withheld == (settings["missing"] if told and not settings["resumed"] else 0)
     assert bool(decision.reason) is bool(told)
 

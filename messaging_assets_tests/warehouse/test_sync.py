@@ -38,7 +38,7 @@ def test_the_first_sync_loads_every_row_as_it_is(platform: Platform) -> None:
     result = platform.sync("users")
     assert counts(result) == {"new": 45}
     assert (result.table, result.rows, result.seen, result.api_total) == ("chat.users", 45, 45, 45)
-    assert (result.verified, result.mode) == ("full", "sync")
+    assert (result.verified, result.mode) == ("full", "reconcile")
     assert (result.requests, result.pages, result.retries) == (4, 3, 0) or result.pages == result.requests
     held = platform.rows("users")
     for row in platform.sandbox.rows("users"):
