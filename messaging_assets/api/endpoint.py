@@ -3,8 +3,10 @@
 Which pages to ask for belongs to `sweep` and `glance`; how a request travels, to `transport`.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.error_handler import ErrorHandler
@@ -18,10 +20,18 @@ class EndpointPages:
     Args:
         api: The connection's API.
         resource: The resource.
+        params: Query parameters beyond what the resource says.
         error_handler: Which failures are tried again, where that differs from what the resource says.
     """
 
-    def __init__(self, api: Api, resource: Resource, *, error_handler: ErrorHandler | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        *,
+        params: Mapping[str, Any] | None = None,
+        error_handler: ErrorHandler | None = None,
+    ) -> None:
         settings = offset_settings(resource)
         assert settings is not None
         self.limit = settings.limit
@@ -31,6 +41,8 @@ class EndpointPages:
         self._api = api
         self._settings = settings
         self._request = api.endpoint_request(resource.name)
+        if params:
+            self._request = replace(self._request, params={**(self._request.params or {}), **params})
         if error_handler is not None:
             self._request = replace(self._request, error_handler=error_handler)
         self._usage = api.usage(resource.name)

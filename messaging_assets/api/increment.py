@@ -151,7 +151,7 @@ class Increment:
         all_rows: Callable[[], HeldRows],
         primary_key: Sequence[str] = ("id",),
     ) -> None:
-        self.progress = SweepProgress(passes=1)
+        self.progress = SweepProgress(passes=1, page_size=known.page_size)
         self._fetcher = fetcher
         self._known = known
         self._all_rows = all_rows

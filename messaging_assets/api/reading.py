@@ -15,6 +15,7 @@ from messaging_assets.api.delivery import Delivery, compare
 from messaging_assets.api.digests import key_digest
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
+from messaging_assets.api.filter import Filter, FilteredList, filter_of
 from messaging_assets.api.proof import Verdict
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.source import Api, offset_settings
@@ -23,14 +24,19 @@ from messaging_assets.api.sweep import MAX_PASSES, Checkpoint, Sweep, SweepProgr
 # Records of a stream that are looked at together.
 STREAM_BATCH = 1_000
 # What a resource may say beyond a plain list; dlt's own machinery understands it.
-_WORDS_FOR_DLT = ("incremental", "response_actions")
+_WORDS_FOR_DLT = ("processing_steps", "response_actions")
 
 
 class Reading(Protocol):
     """One reading of a resource, to its end and to a verdict."""
 
-    progress: SweepProgress
-    index: RowIndex
+    @property
+    def progress(self) -> SweepProgress:
+        """The account; it has a verdict at the end."""
+
+    @property
+    def index(self) -> RowIndex:
+        """The rows held; it is brought up to date."""
 
     def __iter__(self) -> Iterator[Delivery]:
         """Reads, and gives what differs from the rows held."""
@@ -54,8 +60,29 @@ def open_reading(
         resume_from: Where an earlier run stopped, for a resource that is swept.
     """
     if is_swept(resource):
-        return Sweep(EndpointPages(api, resource), index, resource.primary_key, resume_from=resume_from)
+        by_filter = filter_of(resource)
+        pages = EndpointPages(api, resource, params=by_filter.params(None) if by_filter else {})
+        return Sweep(pages, index, resource.primary_key, resume_from=resume_from)
     return Stream(api, resource, index)
+
+
+def open_filtered(
+    api: Api, resource: Resource, index: RowIndex, by: Filter, cursor: Any, *, page_size: int = 0
+) -> FilteredList:
+    """Reads what is new since a cursor, by the API's own filter.
+
+    Args:
+        api: The connection's API.
+        resource: The resource.
+        index: The rows held that may be among the new ones; it is brought up to date.
+        by: The filter.
+        cursor: How far the last sync came.
+        page_size: The largest page that the server has returned.
+    """
+    params = by.params(cursor)
+    pages = EndpointPages(api, resource, params=params)
+    sweep = Sweep(pages, index, resource.primary_key, page_size=page_size)
+    return FilteredList(sweep, params[by.parameter])
 
 
 def first_records(api: Api, resource: Resource, count: int) -> list[Any]:
@@ -96,10 +123,11 @@ def is_swept(resource: Resource) -> bool:
     if resource.instance is not None or offset_settings(resource) is None:
         return False
     words = {**resource.definition, **resource.endpoint}
-    if any(words.get(word) for word in (*_WORDS_FOR_DLT, "processing_steps")):
+    if any(words.get(word) for word in _WORDS_FOR_DLT) or depends_on_parent(resource):
         return False
-    params = resource.endpoint.get("params") or {}
-    return not depends_on_parent(resource) and not any(isinstance(value, dict) for value in params.values())
+    params = (resource.endpoint.get("params") or {}).values()
+    is_bound = bool(words.get("incremental")) or any(isinstance(value, dict) for value in params)
+    return not is_bound or filter_of(resource) is not None
 
 
 def depends_on_parent(resource: Resource) -> bool:

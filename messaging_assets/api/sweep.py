@@ -127,6 +127,8 @@ class Sweep:
         now: The time.
         resume_from: Where an earlier run stopped. The index has to have a pass begun, in which the rows
             that it delivered are recorded.
+        page_size: The largest page that the server is known to return: a shorter one is then known to be
+            short from the first page on.
 
     Raises (while iterating):
         ApiError: A page could not be had, or the pages contradict each other.
@@ -139,6 +141,7 @@ class Sweep:
         primary_key: Sequence[str] = ("id",),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         resume_from: Checkpoint | None = None,
+        page_size: int = 0,
     ) -> None:
         self.progress = SweepProgress()
         self.index = index
@@ -146,6 +149,7 @@ class Sweep:
         self._primary_key = primary_key
         self._now = now
         self._resume_from = resume_from
+        self._page_size = page_size
         self.unseen_passes = 1
         self._known: set[int] = set()
         self._pass = self._first_pass = _Pass(self._new_paging())
@@ -305,13 +309,15 @@ class Sweep:
         def is_known(key: object) -> bool:
             return key in self._known
 
-        return AnchoredPaging(
+        paging = AnchoredPaging(
             self._fetcher.limit,
             is_known,
             start=self._fetcher.start,
             maximum_offset=self._fetcher.maximum_offset,
             resume_at=resume_at,
         )
+        paging.page_size = self._page_size
+        return paging
 
 
 class _Window:

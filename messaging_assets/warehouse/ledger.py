@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from messaging_assets.warehouse.sql import qualified, quoted
-from messaging_assets.warehouse.table import Column
+from messaging_assets.warehouse.table import Column, columns_of
 
 LEDGER = "_sync_ledger"
 REJECTS = "_rejected_records"
@@ -38,6 +38,7 @@ _MIGRATIONS = {
         )""",
         "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS list_order VARCHAR",
         "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS page_size BIGINT",
+        "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS cursor JSON",
     ),
     REJECTS: (
         """CREATE TABLE IF NOT EXISTS {table} (
@@ -86,6 +87,7 @@ class LedgerEntry:
     error: str | None = None
     list_order: str | None = None
     page_size: int | None = None
+    cursor: str | None = None
 
 
 def ensure_bookkeeping(database: duckdb.DuckDBPyConnection, schema: str) -> None:
@@ -123,7 +125,9 @@ def last_syncs(
     """The last entries of the ledger, the newest first; none where there is no ledger yet."""
     if not has_table(database, schema, LEDGER):
         return []
-    names = [item.name for item in fields(LedgerEntry)]
+    # A ledger that an earlier version has written is read before it is brought up to date.
+    held = {column.name for column in columns_of(database, schema, LEDGER)}
+    names = [item.name for item in fields(LedgerEntry) if item.name in held]
     query = (
         f"SELECT {', '.join(quoted(name) for name in names)} FROM {qualified(schema, LEDGER)} "  # noqa: S608
         "WHERE ? IS NULL OR resource = ? ORDER BY ended_at DESC, rowid DESC LIMIT ?"

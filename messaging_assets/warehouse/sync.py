@@ -6,12 +6,13 @@ Each step stands in a module of its own: reading (`messaging_assets.api.reading`
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -19,41 +20,29 @@ import pyarrow as pa
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
+from messaging_assets.api.filter import Cursor, filter_of
 from messaging_assets.api.increment import HeldRows, Increment, NotInOrderError
-from messaging_assets.api.proof import Verified
-from messaging_assets.api.reading import Reading, is_swept, open_reading
-from messaging_assets.api.row_index import RowIndex, UnseenKeys
+from messaging_assets.api.proof import Verified, is_proof
+from messaging_assets.api.reading import Reading, is_swept, open_filtered, open_reading
+from messaging_assets.api.row_index import UnseenKeys
 from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
-from messaging_assets.warehouse.columns import (
-    ColumnNames,
-    ColumnType,
-    hinted_types,
-    numbers_for_integers,
-    wider,
-)
+from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, numbers_for_integers
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
 from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
-from messaging_assets.warehouse.ledger import (
-    LedgerEntry,
-    ensure_bookkeeping,
-    keep_columns,
-    known_columns,
-    last_syncs,
-    write_entry,
-)
+from messaging_assets.warehouse.held import Held, read_held, target_of
+from messaging_assets.warehouse.ledger import LedgerEntry, ensure_bookkeeping, keep_columns, write_entry
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
-from messaging_assets.warehouse.order import OrderedTable, is_orderable, ordered_table
+from messaging_assets.warehouse.order import is_orderable
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
     Published,
     Target,
     create_table,
     drop_staging,
-    drop_stale_staging,
     living_rows,
     mark_deleted,
     write_rows,
@@ -62,16 +51,7 @@ from messaging_assets.warehouse.rejects import keep_rejects, release_rejects
 from messaging_assets.warehouse.resume import Checkpoints, basis_of, leftover_in, spool_folder
 from messaging_assets.warehouse.spool import Rejected, Spool
 from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
-from messaging_assets.warehouse.table import (
-    Column,
-    columns_of,
-    held_rows,
-    inexact_columns,
-    is_empty,
-    known_types,
-    missing_keys,
-    refuse_foreign_table,
-)
+from messaging_assets.warehouse.table import Column, columns_of, inexact_columns, missing_keys
 
 Mode = Literal["sync", "reconcile"]
 
@@ -135,6 +115,7 @@ def sync_resource(
     run_id: str = "",
     stage: Stage = stage_with_dlt,
     progress: Callable[[Progress], None] = lambda _: None,
+    waiting: Callable[[str], None] | None = None,
     accept_deletions: bool = False,
 ) -> SyncResult:
     """Brings the table of a resource up to the state of the source.
@@ -149,6 +130,7 @@ def sync_resource(
         run_id: The run that asked for it, for the ledger.
         stage: What runs the dlt pipeline.
         progress: Told every few seconds how far the sync has come.
+        waiting: Told in words what is waited for, where that takes longer.
         accept_deletions: Mark deletions even if more rows vanish than the connection allows.
 
     Raises:
@@ -156,26 +138,17 @@ def sync_resource(
         WarehouseError: The DuckDB file can't be used or is held by somebody else. Whatever is raised, the
             table is as it was before.
     """
-    sync = _Sync(api, connection, connection.resource(resource), location, mode, run_id)
+    api.transport.waiting = waiting
+    sync = _Sync(api, connection, connection.resource(resource), location, mode, run_id, waiting)
     purpose = f"syncing {connection.name}.{resource}"
     with (
         owner_only_files(),
-        sync_lock(location, connection.name, purpose=purpose, timeout=lock_timeout()),
+        sync_lock(location, connection.name, purpose=purpose, timeout=lock_timeout(), waiting=waiting),
         sync.failures_in_the_ledger(),
         typed_failures(location.database),
     ):
-        return sync.run(stage, Reporter(progress), accept_deletions=accept_deletions)
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What the table held before the sync."""
-
-    index: RowIndex
-    types: dict[str, ColumnType]
-    content_version: str
-    ordered: OrderedTable | None = None
-    ends: tuple[HeldRows, ...] = ()
+        report = Reporter(progress, rate=lambda: api.transport.rate)
+        return sync.run(stage, report, accept_deletions=accept_deletions)
 
 
 class _Sync:
@@ -189,6 +162,7 @@ class _Sync:
         location: WarehouseLocation,
         mode: Mode,
         run_id: str,
+        waiting: Callable[[str], None] | None,
     ) -> None:
         self.api = api
         self.connection = connection
@@ -196,6 +170,7 @@ class _Sync:
         self.location = location
         self.mode: Mode = mode
         self.run_id = run_id
+        self.waiting = waiting
         self.started = datetime.now(UTC)
         self.clock = time.monotonic()
         self.names = ColumnNames()
@@ -208,51 +183,65 @@ class _Sync:
     @property
     def target(self) -> Target:
         """The table."""
-        return Target(
-            self.connection.name,
-            self.resource.table,
-            tuple(self.names.name(field) for field in self.resource.primary_key),
-            self.resource.write_disposition,
-        )
+        return target_of(self.connection.name, self.resource, self.names)
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
         """Reads, stages and publishes: what is new, where that can be told, or everything."""
         held = self._held(whole=self.mode == "reconcile")
-        if held.ordered is not None:
+        reading = self._open_narrow(held)
+        if reading is not None:
             try:
-                return self._run_increment(held.ordered, stage, report, held, accept=accept_deletions)
+                return self._run_narrow(reading, stage, report, held, accept=accept_deletions)
             except NotInOrderError as error:
                 self.notes.append(f"read as a whole, since {error}")
                 held = self._held(whole=True)
         return self._run_sweep(stage, report, held, accept=accept_deletions)
 
-    def _run_increment(
-        self, ordered: OrderedTable, stage: Stage, report: Reporter, held: _Held, *, accept: bool
-    ) -> SyncResult:
-        """Reads the ends of the list, and what it takes to find what is gone."""
+    def _open_narrow(self, held: Held) -> Reading | None:
+        """A reading of what is new alone: by the API's filter, or by the order of the list."""
+        if held.filter is not None:
+            return open_filtered(
+                self.api, self.resource, held.index, held.filter, held.cursor, page_size=held.page_size
+            )
+        ordered = held.ordered
+        if ordered is None:
+            return None
 
         def all_rows() -> HeldRows:
             with self._database() as database:
                 return ordered.all_rows(database)
 
         pages = EndpointPages(self.api, self.resource)
-        reading = Increment(pages, ordered.known, held.ends, all_rows, self.resource.primary_key)
+        return Increment(pages, ordered.known, held.ends, all_rows, self.resource.primary_key)
+
+    def _run_narrow(
+        self, reading: Reading, stage: Stage, report: Reporter, held: Held, *, accept: bool
+    ) -> SyncResult:
+        """Takes what is new. What a sweep that was cut off has left stays where it is."""
         with fresh_folder(self.location.spool(self.connection.name, f"{self.resource.table}+")) as folder:
             spool = Spool(folder, self.resource.primary_key, held.types, self.names)
+            cursor = self._cursor(held)
             for delivery in reading:
                 spool.add(delivery)
-                report(reading.progress)
+                cursor.add(delivery.seen)
+                report(reading.progress, whole=False)
             spool.finish()
-            return self._load(stage, reading, spool, held, accept_deletions=accept)
+            return self._load(stage, reading, spool, held, cursor, accept_deletions=accept)
 
-    def _run_sweep(self, stage: Stage, report: Reporter, held: _Held, *, accept: bool) -> SyncResult:
+    def _cursor(self, held: Held) -> Cursor:
+        by_filter = filter_of(self.resource)
+        return Cursor(by_filter.field if by_filter else "", held.cursor)
+
+    def _run_sweep(self, stage: Stage, report: Reporter, held: Held, *, accept: bool) -> SyncResult:
         """Reads everything, or goes on where an earlier run was cut off."""
         with spool_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
             spool = Spool(folder, self.resource.primary_key, held.types, self.names)
             reading, checkpoints = self._open(folder, held, spool)
+            cursor = self._cursor(held)
             try:
                 for delivery in reading:
                     spool.add(delivery)
+                    cursor.add(delivery.seen)
                     checkpoints.note(delivery, reading)
                     report(reading.progress)
             except ApiError:
@@ -260,12 +249,12 @@ class _Sync:
                 raise
             try:
                 spool.finish()
-                return self._load(stage, reading, spool, held, accept_deletions=accept)
+                return self._load(stage, reading, spool, held, cursor, accept_deletions=accept)
             except WarehouseError:
                 checkpoints.save_last(reading)
                 raise
 
-    def _open(self, folder: Path, held: _Held, spool: Spool) -> tuple[Reading, Checkpoints]:
+    def _open(self, folder: Path, held: Held, spool: Spool) -> tuple[Reading, Checkpoints]:
         """Begins to read, or goes on where an earlier run stopped."""
         key = self.resource.primary_key
         address = self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
@@ -280,7 +269,14 @@ class _Sync:
         return reading, checkpoints
 
     def _load(
-        self, stage: Stage, reading: Reading, spool: Spool, held: _Held, *, accept_deletions: bool
+        self,
+        stage: Stage,
+        reading: Reading,
+        spool: Spool,
+        held: Held,
+        cursor: Cursor,
+        *,
+        accept_deletions: bool,
     ) -> SyncResult:
         self._keep_large_integers_exact(held, spool)
         if spool.rows:
@@ -292,9 +288,10 @@ class _Sync:
                 folder=self.location.pipelines(self.connection.name, self.resource.table),
                 stage=stage,
                 timeout=lock_timeout(),
+                waiting=self.waiting,
             )
         with self._database() as database:
-            return self._publish(database, reading, spool, held, accept_deletions=accept_deletions)
+            return self._publish(database, reading, spool, held, cursor, accept_deletions=accept_deletions)
 
     @contextlib.contextmanager
     def failures_in_the_ledger(self) -> Iterator[None]:
@@ -315,46 +312,18 @@ class _Sync:
             raise
 
     def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return open_database(self.location.database, timeout=lock_timeout())
+        return open_database(self.location.database, timeout=lock_timeout(), waiting=self.waiting)
 
-    def _held(self, *, whole: bool) -> _Held:
-        """What the table holds: all of its rows, or its ends where these may do."""
-        hints = hinted_types(self.resource.columns, without=self.resource.primary_key)
+    def _held(self, *, whole: bool) -> Held:
+        """What the table holds: all of its rows, or what a sync of the new ones needs."""
         if not self.location.database.exists():
-            return _Held(RowIndex(), hints, "")
+            return Held(ColumnNames(), hinted_types(self.resource.columns, without=self.resource.primary_key))
         with self._database() as database:
-            drop_stale_staging(database, self.connection.name)
-            self.names = ColumnNames(known_columns(database, self.connection.name, self.resource.name))
-            target = self.target
-            columns = columns_of(database, target.schema, target.table)
-            if not columns:
-                return _Held(RowIndex(), hints, "")
-            refuse_foreign_table(columns, target.schema, target.table, target.key)
-            before = last_syncs(database, target.schema, resource=self.resource.name, limit=100)
-            last = next((entry for entry in before if entry.content_version), None)
-            version = last.content_version if last else ""
-            types = self._types(database, columns, hints)
-            ordered = None if whole else ordered_table(target.name, self.resource, self.names, columns, last)
-            if ordered is not None and living_rows(database, target)[0] == ordered.known.rows:
-                return _Held(RowIndex(), types, version, ordered, ordered.ends(database))
-            index = RowIndex()
-            if target.disposition != "append":
-                index = held_rows(database, target.schema, target.table, target.key)
-            return _Held(index, types, version)
+            held = read_held(database, self.connection.name, self.resource, whole=whole)
+        self.names = held.names
+        return held
 
-    def _types(
-        self,
-        database: duckdb.DuckDBPyConnection,
-        columns: tuple[Column, ...],
-        hints: dict[str, ColumnType],
-    ) -> dict[str, ColumnType]:
-        """What the columns can hold at least; an empty table follows the first rows that come."""
-        if is_empty(database, self.target.schema, self.target.table):
-            return hints
-        known = known_types(columns)
-        return {**hints, **{name: wider(found, hints.get(name, found)) for name, found in known.items()}}
-
-    def _keep_large_integers_exact(self, held: _Held, spool: Spool) -> None:
+    def _keep_large_integers_exact(self, held: Held, spool: Spool) -> None:
         """Where numbers come into a column that holds integers too large for them, both become text."""
         at_risk = numbers_for_integers(held.types, spool.types)
         if not at_risk:
@@ -368,7 +337,8 @@ class _Sync:
         database: duckdb.DuckDBPyConnection,
         reading: Reading,
         spool: Spool,
-        held: _Held,
+        held: Held,
+        cursor: Cursor,
         *,
         accept_deletions: bool,
     ) -> SyncResult:
@@ -401,7 +371,9 @@ class _Sync:
                 entry,
                 deletions_withheld=decision.withheld,
                 reason="; ".join([*_reasons(reading, decision), *self.notes]),
-                **self._known_order(reading, entry, held, decision),
+                cursor=self._cursor_reached(reading, held, cursor),
+                list_order=self._known_order(reading, entry, held, decision),
+                page_size=max(reading.progress.page_size, held.page_size) or None,
             )
             write_entry(database, self.target.schema, entry)
         return self._result(entry, changes)
@@ -436,7 +408,7 @@ class _Sync:
         reading: Reading,
         rejected: list[Rejected],
         published: Published,
-        held: _Held,
+        held: Held,
     ) -> LedgerEntry:
         progress, verdict = reading.progress, reading.progress.verdict
         assert verdict is not None
@@ -466,20 +438,27 @@ class _Sync:
             newest_created_at=newest,
         )
 
+    def _cursor_reached(self, reading: Reading, held: Held, cursor: Cursor) -> str | None:
+        """From where on the next sync may filter; what is not proved moves nothing."""
+        assert reading.progress.verdict is not None
+        reached = held.cursor
+        if is_proof(reading.progress.verdict.verified) and not reading.progress.resumed:
+            reached = cursor.settled(self.started)
+        return None if reached is None else json.dumps(reached)
+
     def _known_order(
-        self, reading: Reading, entry: LedgerEntry, held: _Held, decision: DeletionDecision
-    ) -> dict[str, Any]:
-        """What the next sync may rely on: that the living rows are the list, and how it is ordered."""
+        self, reading: Reading, entry: LedgerEntry, held: Held, decision: DeletionDecision
+    ) -> str | None:
+        """How the list is ordered, if the next sync may rely on the living rows being all of it."""
         progress = reading.progress
         if entry.rows_rejected or progress.keyless or progress.resumed or decision.withheld:
-            return {}
+            return None
         if held.ordered is not None and entry.verified == "order":
-            known = held.ordered.known
-            return {"list_order": known.order, "page_size": known.page_size}
+            return held.ordered.known.order
         is_whole = entry.verified == "full" and entry.rows_alive == entry.rows_seen
-        if not is_whole or not is_orderable(self.resource, self.names, entry.columns, progress.order):
-            return {}
-        return {"list_order": progress.order, "page_size": progress.page_size}
+        if is_whole and is_orderable(self.resource, self.names, entry.columns, progress.order):
+            return progress.order
+        return None
 
     def _entry(self) -> LedgerEntry:
         return LedgerEntry(

@@ -175,7 +175,7 @@ def test_a_child_of_an_offset_parent_is_read_whole() -> None:
         (listed("messages", path="/v1/channels/{resources.users.id}/members"), False),
         (
             listed("messages", incremental={"cursor_path": "updated_at", "start_param": "updated_since"}),
-            False,
+            True,
         ),
         (listed("messages", response_actions=[{"status_code": 404, "action": "ignore"}]), False),
     ],
