@@ -153,22 +153,30 @@ def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[C
     Returns:
         The type, and the values in its Arrow type.
     """
-    found = _evidence(name, values, known)
+    kinds = set(map(type, values)) - {type(None)}
+    if _may_be_time(name, kinds, known) and (instants := timestamps(values)) is not None:
+        found = ColumnType.TIMESTAMP
+        if wider(known, found) is found:
+            return found, instants
+    else:
+        found = _evidence(values, kinds)
     column_type = wider(known, found)
     if column_type is ColumnType.NUMBER and not _exact(values):
         column_type = ColumnType.TEXT
     return column_type, _converted(values, column_type)
 
 
-def _evidence(name: str, values: Sequence[Any], known: ColumnType) -> ColumnType:
-    kinds = set(map(type, values)) - {type(None)}
+def _may_be_time(name: str, kinds: set[type], known: ColumnType) -> bool:
+    if not kinds or kinds & {dict, list, bool}:
+        return False
+    return known is ColumnType.TIMESTAMP or (known is ColumnType.UNDECIDED and name.endswith("_at"))
+
+
+def _evidence(values: Sequence[Any], kinds: set[type]) -> ColumnType:
     if not kinds:
         return ColumnType.UNDECIDED
     if kinds & {dict, list}:
         return ColumnType.JSON
-    may_be_time = known is ColumnType.TIMESTAMP or (known is ColumnType.UNDECIDED and name.endswith("_at"))
-    if may_be_time and bool not in kinds and timestamps(values) is not None:
-        return ColumnType.TIMESTAMP
     if kinds == {str}:
         return ColumnType.TEXT
     if kinds == {bool}:
@@ -199,6 +207,11 @@ def _converted(values: Sequence[Any], column_type: ColumnType) -> pa.Array:
 
 def _as_text(values: Sequence[Any]) -> pa.Array:
     """Texts as they are, booleans and numbers the way JSON writes them."""
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Some are no texts.
+        pass
     return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
 
 

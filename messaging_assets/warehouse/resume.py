@@ -28,8 +28,9 @@ from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.location import OWNER_ONLY, readable_os_errors
 from messaging_assets.warehouse.spool import Spool
 
-# Between two checkpoints. Writing one takes a hundredth of the time that reading as many rows takes.
-ROWS_BETWEEN_CHECKPOINTS = 50_000
+# The most rows between two checkpoints, which bounds the memory for their keys. A checkpoint takes a
+# hundredth of the time that reading as many rows takes.
+ROWS_BETWEEN_CHECKPOINTS = 200_000
 # Rows read longer ago than that are likely to have changed meanwhile.
 KEPT_SECONDS = 24 * 3600
 STATE = "state.json"
@@ -83,7 +84,8 @@ class Leftover:
         index.begin_pass()
         for file in self.seen:
             rows = json.loads(file.read_text())
-            records = (dict(zip(primary_key, key, strict=True)) for key in rows["keys"])
+            keys = rows["keys"] if len(primary_key) > 1 else ([key] for key in rows["keys"])
+            records = (dict(zip(primary_key, key, strict=True)) for key in keys)
             digests = [key_digest(record, primary_key) for record in records]
             index.record([key for key in digests if key is not None], rows["contents"])
 
@@ -169,7 +171,7 @@ class Checkpoints:
         self._clock = clock
         self._saved = clock()
         self._files = {file.name: file.stat().st_size for file in leftover.seen} if leftover else {}
-        self._keys: list[list[Any]] = []
+        self._keys: list[Any] = []
         self._contents: list[int] = []
 
     def note(self, delivery: Delivery, reading: Reading) -> None:
@@ -180,7 +182,11 @@ class Checkpoints:
         """
         if reading.progress.passes > 1:
             return
-        self._keys += [[record[field] for field in self._primary_key] for record in delivery.seen]
+        if len(self._primary_key) == 1:
+            field = self._primary_key[0]
+            self._keys += [record[field] for record in delivery.seen]
+        else:
+            self._keys += [[record[field] for field in self._primary_key] for record in delivery.seen]
         self._contents += delivery.seen_contents
         if len(self._keys) >= ROWS_BETWEEN_CHECKPOINTS or self._clock() - self._saved >= self._seconds:
             self._save(reading)

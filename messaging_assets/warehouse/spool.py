@@ -8,6 +8,8 @@ belongs to `staging`.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +178,7 @@ class Spool:
         return widened(table[name], self.types[name], chunk.types[name])
 
     def _close_chunk(self) -> None:
-        fields = dict.fromkeys(field for record in self._records for field in record)
+        fields = dict.fromkeys(chain.from_iterable(self._records))
         for field in fields:
             self._names.name(field)
         records, contents = self._without_rejects(self._records, self._contents)
@@ -189,7 +191,7 @@ class Spool:
         for field in fields:
             name = self._names.name(field)
             known = self.types.get(name, ColumnType.UNDECIDED)
-            values = [record.get(field) for record in records]
+            values = _values_of(field, records)
             types[name], arrays[name] = typed_column(name, values, known)
             self._note_type(name, types[name], arrays[name])
         arrays[ROW_HASH] = pa.array(contents, pa.int64())
@@ -256,7 +258,8 @@ class Spool:
     def _wrong_contents(self, records: list[dict[str, Any]]) -> dict[int, str]:
         """Why records can't be stored, by their place. Whole columns are tried first: most are fine."""
         reasons: dict[int, str] = {}
-        created = [record.get(self._created_field()) for record in records]
+        field = self._created_field()
+        created = _values_of(field, records)
         if timestamps(created) is None:
             for i, value in enumerate(created):
                 if value is not None and instant(value) is None:
@@ -291,6 +294,15 @@ class Spool:
             texts = sum(isinstance(value, str) for value in values)
             return str if 2 * texts >= len(values) else int
         return str if known is ColumnType.TEXT else int
+
+
+def _values_of(field: str, records: list[dict[str, Any]]) -> list[Any]:
+    """The values of a field, None where a record has none."""
+    try:
+        # Most records have every field: then no Python code runs for each of them.
+        return list(map(itemgetter(field), records))
+    except KeyError:
+        return [record.get(field) for record in records]
 
 
 def _names_of(types: Mapping[str, ColumnType]) -> dict[str, str]:

@@ -32,6 +32,7 @@ from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
 from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
+from messaging_assets.warehouse.garbage import rare_collections
 from messaging_assets.warehouse.held import Held, read_held, target_of
 from messaging_assets.warehouse.ledger import LedgerEntry, ensure_bookkeeping, keep_columns, write_entry
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
@@ -143,6 +144,7 @@ def sync_resource(
     purpose = f"syncing {connection.name}.{resource}"
     with (
         owner_only_files(),
+        rare_collections(),
         sync_lock(location, connection.name, purpose=purpose, timeout=lock_timeout(), waiting=waiting),
         sync.failures_in_the_ledger(),
         typed_failures(location.database),

@@ -1,0 +1,24 @@
+"""Python's garbage collector while rows are read: each page makes thousands of objects, none in a cycle.
+
+Left to itself the collector walks all that was ever imported again and again, which takes a fifth of the
+time of a first sync (measured: 3.1 instead of 3.9 s of CPU for 100,000 messages).
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Objects before the youngest are looked at, and how often that happens before older ones are. Reference
+# counting frees what a page leaves; the collector is there for what libraries leave in cycles.
+THRESHOLDS = (100_000, 50, 100)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Has the collector run rarely meanwhile."""
+    before = gc.get_threshold()
+    gc.set_threshold(*THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
