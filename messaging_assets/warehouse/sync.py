@@ -6,11 +6,9 @@ Each step stands in a module of its own: reading (`messaging_assets.api.reading`
 """
 
 import contextlib
-import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -22,14 +20,15 @@ from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.filter import Cursor, filter_of
 from messaging_assets.api.increment import HeldRows, Increment, NotInOrderError
-from messaging_assets.api.proof import Verified, is_proof
+from messaging_assets.api.proof import Verified
 from messaging_assets.api.reading import Reading, is_swept, open_filtered, open_reading
 from messaging_assets.api.row_index import UnseenKeys
 from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
+from messaging_assets.warehouse.account import Account, Intake, TableState
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, numbers_for_integers
 from messaging_assets.warehouse.database import open_database
-from messaging_assets.warehouse.deletions import DeletionDecision, decide, without_rejected
+from messaging_assets.warehouse.deletions import decide, without_rejected
 from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.garbage import rare_collections
@@ -37,7 +36,6 @@ from messaging_assets.warehouse.held import Held, read_held, target_of
 from messaging_assets.warehouse.ledger import LedgerEntry, ensure_bookkeeping, keep_columns, write_entry
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
-from messaging_assets.warehouse.order import is_orderable
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
     Published,
@@ -50,7 +48,7 @@ from messaging_assets.warehouse.publish import (
 )
 from messaging_assets.warehouse.rejects import keep_rejects, release_rejects
 from messaging_assets.warehouse.resume import Checkpoints, basis_of, leftover_in, spool_folder
-from messaging_assets.warehouse.spool import Rejected, Spool
+from messaging_assets.warehouse.spool import Spool
 from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
 from messaging_assets.warehouse.table import Column, columns_of, inexact_columns, missing_keys
 
@@ -171,21 +169,8 @@ class _Sync:
         self.resource = resource
         self.location = location
         self.mode: Mode = mode
-        self.run_id = run_id
         self.waiting = waiting
-        self.started = datetime.now(UTC)
-        self.clock = time.monotonic()
-        self.names = ColumnNames()
-        self.notes: list[str] = []
-        self.usage = api.usage(resource.name)
-        self.requests_before = self.usage.requests
-        self.retries_before = self.usage.retries
-        self.bytes_before = self.usage.bytes_received
-
-    @property
-    def target(self) -> Target:
-        """The table."""
-        return target_of(self.connection.name, self.resource, self.names)
+        self.account = Account(resource, mode, run_id, api.usage(resource.name))
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
         """Reads, stages and publishes: what is new, where that can be told, or everything."""
@@ -195,9 +180,18 @@ class _Sync:
             try:
                 return self._run_narrow(reading, stage, report, held, accept=accept_deletions)
             except NotInOrderError as error:
-                self.notes.append(f"read as a whole, since {error}")
+                self.account.notes.append(f"read as a whole, since {error}")
                 held = self._held(whole=True)
         return self._run_sweep(stage, report, held, accept=accept_deletions)
+
+    # Reading
+
+    def _held(self, *, whole: bool) -> Held:
+        """What the table holds: all of its rows, or what a sync of the new ones needs."""
+        if not self.location.database.exists():
+            return Held(ColumnNames(), hinted_types(self.resource.columns, without=self.resource.primary_key))
+        with self._database() as database:
+            return read_held(database, self.connection.name, self.resource, whole=whole)
 
     def _open_narrow(self, held: Held) -> Reading | None:
         """A reading of what is new alone: by the API's filter, or by the order of the list."""
@@ -221,69 +215,62 @@ class _Sync:
     ) -> SyncResult:
         """Takes what is new. What a sweep that was cut off has left stays where it is."""
         with fresh_folder(self.location.spool(self.connection.name, f"{self.resource.table}+")) as folder:
-            spool = Spool(folder, self.resource.primary_key, held.types, self.names)
-            cursor = self._cursor(held)
+            intake = self._intake(folder, held, reading)
             for delivery in reading:
-                spool.add(delivery)
-                cursor.add(delivery.seen)
+                intake.spool.add(delivery)
+                intake.cursor.add(delivery.seen)
                 report(reading.progress, whole=False)
-            spool.finish()
-            return self._load(stage, reading, spool, held, cursor, accept_deletions=accept)
-
-    def _cursor(self, held: Held) -> Cursor:
-        by_filter = filter_of(self.resource)
-        return Cursor(by_filter.field if by_filter else "", held.cursor)
+            intake.spool.finish()
+            return self._load(stage, intake, accept=accept)
 
     def _run_sweep(self, stage: Stage, report: Reporter, held: Held, *, accept: bool) -> SyncResult:
         """Reads everything, or goes on where an earlier run was cut off."""
+        key = self.resource.primary_key
         with spool_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
-            spool = Spool(folder, self.resource.primary_key, held.types, self.names)
-            reading, checkpoints = self._open(folder, held, spool)
-            cursor = self._cursor(held)
+            basis = self._basis(held)
+            leftover = leftover_in(folder, basis)
+            resume_from = None if leftover is None else leftover.checkpoint
+            reading = open_reading(self.api, self.resource, held.index, resume_from=resume_from)
+            intake = self._intake(folder, held, reading)
+            if leftover is not None:
+                leftover.replay(held.index, intake.spool, key)
+            checkpoints = Checkpoints(
+                folder, intake.spool, basis, key, seconds=checkpoint_seconds(), leftover=leftover
+            )
             try:
                 for delivery in reading:
-                    spool.add(delivery)
-                    cursor.add(delivery.seen)
+                    intake.spool.add(delivery)
+                    intake.cursor.add(delivery.seen)
                     checkpoints.note(delivery, reading)
                     report(reading.progress)
             except ApiError:
                 checkpoints.save_last(reading)
                 raise
             try:
-                spool.finish()
-                return self._load(stage, reading, spool, held, cursor, accept_deletions=accept)
+                intake.spool.finish()
+                return self._load(stage, intake, accept=accept)
             except WarehouseError:
                 checkpoints.save_last(reading)
                 raise
 
-    def _open(self, folder: Path, held: Held, spool: Spool) -> tuple[Reading, Checkpoints]:
-        """Begins to read, or goes on where an earlier run stopped."""
-        key = self.resource.primary_key
-        address = self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
-        basis = basis_of(self.resource, address, held.content_version, held.index.held_before)
-        leftover = leftover_in(folder, basis)
-        if leftover is not None:
-            leftover.replay(held.index, spool, key)
-        reading = open_reading(
-            self.api, self.resource, held.index, resume_from=leftover.checkpoint if leftover else None
-        )
-        checkpoints = Checkpoints(folder, spool, basis, key, seconds=checkpoint_seconds(), leftover=leftover)
-        return reading, checkpoints
+    def _intake(self, folder: Path, held: Held, reading: Reading) -> Intake:
+        by_filter = filter_of(self.resource)
+        cursor = Cursor(by_filter.field if by_filter else "", held.cursor)
+        spool = Spool(folder, self.resource.primary_key, held.types, held.names)
+        return Intake(held, reading, spool, cursor)
 
-    def _load(
-        self,
-        stage: Stage,
-        reading: Reading,
-        spool: Spool,
-        held: Held,
-        cursor: Cursor,
-        *,
-        accept_deletions: bool,
-    ) -> SyncResult:
-        self._keep_large_integers_exact(held, spool)
-        if spool.rows:
+    def _basis(self, held: Held) -> str:
+        address = self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
+        return basis_of(self.resource, address, held.content_version, held.index.held_before)
+
+    # Loading
+
+    def _load(self, stage: Stage, intake: Intake, *, accept: bool) -> SyncResult:
+        target = target_of(self.connection.name, self.resource, intake.held.names)
+        self._keep_large_integers_exact(intake, target)
+        if intake.spool.rows:
             stage_rows(
-                spool,
+                intake.spool,
                 connection=self.connection.name,
                 table=self.resource.table,
                 database=self.location.database,
@@ -293,7 +280,63 @@ class _Sync:
                 waiting=self.waiting,
             )
         with self._database() as database:
-            return self._publish(database, reading, spool, held, cursor, accept_deletions=accept_deletions)
+            return self._publish(database, target, intake, accept=accept)
+
+    def _keep_large_integers_exact(self, intake: Intake, target: Target) -> None:
+        """Where numbers come into a column that holds integers too large for them, both become text."""
+        at_risk = numbers_for_integers(intake.held.types, intake.spool.types)
+        if not at_risk:
+            return
+        with self._database() as database:
+            for name in inexact_columns(database, target.schema, target.table, at_risk):
+                intake.spool.types[name] = ColumnType.TEXT
+
+    def _publish(
+        self, database: duckdb.DuckDBPyConnection, target: Target, intake: Intake, *, accept: bool
+    ) -> SyncResult:
+        """The one transaction: rows, rejects, deletions, ledger."""
+        with _transaction(database):
+            ensure_bookkeeping(database, target.schema)
+            changes = create_table(database, target, intake.spool.types)
+            published = Published()
+            if intake.spool.rows:
+                published = write_rows(database, target, intake.spool.types)
+            self._keep_aside(database, target.schema, intake)
+            missing = _missing(database, target, intake)
+            progress = intake.reading.progress
+            decision = decide(
+                missing=missing.num_rows,
+                held=living_rows(database, target)[0] - published.new - published.restored,
+                seen=intake.reading.index.seen,
+                keyless=progress.keyless,
+                resumed=bool(progress.resumed),
+                verdict=intake.verdict,
+                max_share=self.connection.max_deleted_share,
+                accepted=accept,
+            )
+            if decision.mark:
+                marked = mark_deleted(database, target, missing, self.account.started)
+                published = replace(published, deleted=marked)
+            drop_staging(database, target.schema)
+            table = TableState(
+                columns_of(database, target.schema, target.table), *living_rows(database, target)
+            )
+            entry = self.account.closed(intake, published, decision, table)
+            write_entry(database, target.schema, entry)
+        return self._result(target, entry, changes)
+
+    def _keep_aside(self, database: duckdb.DuckDBPyConnection, schema: str, intake: Intake) -> None:
+        name = self.resource.name
+        keep_columns(database, schema, name, intake.held.names.of_fields)
+        keep_rejects(database, schema, name, intake.spool.rejected, self.account.started)
+        release_rejects(
+            database,
+            schema,
+            name,
+            self.resource.primary_key,
+            seen_among=intake.reading.index.seen_among,
+            now=self.account.started,
+        )
 
     @contextlib.contextmanager
     def failures_in_the_ledger(self) -> Iterator[None]:
@@ -301,7 +344,6 @@ class _Sync:
         try:
             yield
         except MessagingError as error:
-            entry = replace(self._entry(), reason="the sync failed", error=error.what)
             with (
                 contextlib.suppress(MessagingError),
                 typed_failures(self.location.database),
@@ -310,176 +352,18 @@ class _Sync:
                 _transaction(database),
             ):
                 ensure_bookkeeping(database, self.connection.name)
-                write_entry(database, self.connection.name, entry)
+                write_entry(database, self.connection.name, self.account.failed(error.what))
             raise
 
     def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
         return open_database(self.location.database, timeout=lock_timeout(), waiting=self.waiting)
 
-    def _held(self, *, whole: bool) -> Held:
-        """What the table holds: all of its rows, or what a sync of the new ones needs."""
-        if not self.location.database.exists():
-            return Held(ColumnNames(), hinted_types(self.resource.columns, without=self.resource.primary_key))
-        with self._database() as database:
-            held = read_held(database, self.connection.name, self.resource, whole=whole)
-        self.names = held.names
-        return held
-
-    def _keep_large_integers_exact(self, held: Held, spool: Spool) -> None:
-        """Where numbers come into a column that holds integers too large for them, both become text."""
-        at_risk = numbers_for_integers(held.types, spool.types)
-        if not at_risk:
-            return
-        with self._database() as database:
-            for name in inexact_columns(database, self.target.schema, self.target.table, at_risk):
-                spool.types[name] = ColumnType.TEXT
-
-    def _publish(
-        self,
-        database: duckdb.DuckDBPyConnection,
-        reading: Reading,
-        spool: Spool,
-        held: Held,
-        cursor: Cursor,
-        *,
-        accept_deletions: bool,
-    ) -> SyncResult:
-        verdict = reading.progress.verdict
-        assert verdict is not None
-        with _transaction(database):
-            ensure_bookkeeping(database, self.target.schema)
-            changes = create_table(database, self.target, spool.types)
-            published = Published()
-            if spool.rows:
-                published = write_rows(database, self.target, spool.types)
-            rejected = spool.rejected
-            self._keep_aside(database, reading, rejected)
-            held_before = living_rows(database, self.target)[0] - published.new - published.restored
-            missing = self._missing(database, reading, rejected)
-            decision = decide(
-                missing=missing.num_rows,
-                held=held_before,
-                seen=reading.index.seen,
-                keyless=reading.progress.keyless,
-                resumed=bool(reading.progress.resumed),
-                verdict=verdict,
-                max_share=self.connection.max_deleted_share,
-                accepted=accept_deletions,
-            )
-            marked = mark_deleted(database, self.target, missing, self.started) if decision.mark else 0
-            drop_staging(database, self.target.schema)
-            entry = self._account(database, reading, rejected, replace(published, deleted=marked), held)
-            entry = replace(
-                entry,
-                deletions_withheld=decision.withheld,
-                reason="; ".join([*_reasons(reading, decision), *self.notes]),
-                cursor=self._cursor_reached(reading, held, cursor),
-                list_order=self._known_order(reading, entry, held, decision),
-                page_size=max(reading.progress.page_size, held.page_size) or None,
-            )
-            write_entry(database, self.target.schema, entry)
-        return self._result(entry, changes)
-
-    def _keep_aside(
-        self, database: duckdb.DuckDBPyConnection, reading: Reading, rejected: list[Rejected]
-    ) -> None:
-        schema, name = self.target.schema, self.resource.name
-        keep_columns(database, schema, name, self.names.of_fields)
-        keep_rejects(database, schema, name, rejected, self.started)
-        release_rejects(
-            database,
-            schema,
-            name,
-            self.resource.primary_key,
-            seen_among=reading.index.seen_among,
-            now=self.started,
-        )
-
-    def _missing(
-        self, database: duckdb.DuckDBPyConnection, reading: Reading, rejected: list[Rejected]
-    ) -> pa.Table:
-        """The keys of the living rows that were held before and not seen."""
-        target = self.target
-        unseen = UnseenKeys() if target.disposition == "append" else reading.unseen()
-        missing = missing_keys(database, target.schema, target.table, target.key, unseen)
-        return without_rejected(missing, rejected)
-
-    def _account(
-        self,
-        database: duckdb.DuckDBPyConnection,
-        reading: Reading,
-        rejected: list[Rejected],
-        published: Published,
-        held: Held,
-    ) -> LedgerEntry:
-        progress, verdict = reading.progress, reading.progress.verdict
-        assert verdict is not None
-        touched = published.new + published.changed + published.restored + published.deleted
-        is_same = bool(held.content_version) and not touched
-        version = held.content_version if is_same else self.started.isoformat()
-        rows, newest = living_rows(database, self.target)
-        seen = reading.index.seen
-        written = published.new + published.changed + published.restored
-        set_aside = len({record.id for record in rejected if record.id is not None})
-        return replace(
-            self._entry(),
-            pages=progress.pages,
-            rows_alive=rows,
-            rows_seen=seen,
-            rows_new=published.new,
-            rows_changed=published.changed,
-            rows_unchanged=max(0, seen - written - set_aside),
-            rows_deleted=published.deleted,
-            rows_restored=published.restored,
-            rows_rejected=len(rejected),
-            api_total=progress.total,
-            drift_repaired=progress.drift_repaired,
-            verified=verdict.verified,
-            content_version=version,
-            columns=columns_of(database, self.target.schema, self.target.table),
-            newest_created_at=newest,
-        )
-
-    def _cursor_reached(self, reading: Reading, held: Held, cursor: Cursor) -> str | None:
-        """From where on the next sync may filter; what is not proved moves nothing."""
-        assert reading.progress.verdict is not None
-        reached = held.cursor
-        if is_proof(reading.progress.verdict.verified) and not reading.progress.resumed:
-            reached = cursor.settled(self.started)
-        return None if reached is None else json.dumps(reached)
-
-    def _known_order(
-        self, reading: Reading, entry: LedgerEntry, held: Held, decision: DeletionDecision
-    ) -> str | None:
-        """How the list is ordered, if the next sync may rely on the living rows being all of it."""
-        progress = reading.progress
-        if entry.rows_rejected or progress.keyless or progress.resumed or decision.withheld:
-            return None
-        if held.ordered is not None and entry.verified == "order":
-            return held.ordered.known.order
-        is_whole = entry.verified == "full" and entry.rows_alive == entry.rows_seen
-        if is_whole and is_orderable(self.resource, self.names, entry.columns, progress.order):
-            return progress.order
-        return None
-
-    def _entry(self) -> LedgerEntry:
-        return LedgerEntry(
-            resource=self.resource.name,
-            mode=self.mode,
-            run_id=self.run_id,
-            started_at=self.started,
-            ended_at=datetime.now(UTC),
-            requests=self.usage.requests - self.requests_before,
-            retries=self.usage.retries - self.retries_before,
-            bytes_received=self.usage.bytes_received - self.bytes_before,
-        )
-
-    def _result(self, entry: LedgerEntry, changes: tuple[str, ...]) -> SyncResult:
+    def _result(self, target: Target, entry: LedgerEntry, changes: tuple[str, ...]) -> SyncResult:
         verified: Verified = entry.verified  # type: ignore[assignment]
         return SyncResult(
             connection=self.connection.name,
             resource=self.resource.name,
-            table=f"{self.target.schema}.{self.target.table}",
+            table=f"{target.schema}.{target.table}",
             mode=self.mode,
             rows=entry.rows_alive,
             seen=entry.rows_seen,
@@ -494,7 +378,7 @@ class _Sync:
             retries=entry.retries,
             pages=entry.pages,
             bytes_received=entry.bytes_received,
-            seconds=time.monotonic() - self.clock,
+            seconds=self.account.seconds,
             verified=verified,
             reason=entry.reason,
             drift_repaired=entry.drift_repaired,
@@ -506,14 +390,11 @@ class _Sync:
         )
 
 
-def _reasons(reading: Reading, decision: DeletionDecision) -> list[str]:
-    assert reading.progress.verdict is not None
-    reasons = [reading.progress.verdict.reason]
-    if reading.progress.resumed:
-        reasons.append(f"{reading.progress.resumed} of the rows were read by an earlier run that was cut off")
-    if decision.reason:
-        reasons.append(f"no deletion was marked: {decision.reason}")
-    return reasons
+def _missing(database: duckdb.DuckDBPyConnection, target: Target, intake: Intake) -> pa.Table:
+    """The keys of the living rows that were held before and not seen."""
+    unseen = UnseenKeys() if target.disposition == "append" else intake.reading.unseen()
+    missing = missing_keys(database, target.schema, target.table, target.key, unseen)
+    return without_rejected(missing, intake.spool.rejected)
 
 
 @contextlib.contextmanager
