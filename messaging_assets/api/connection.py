@@ -82,6 +82,24 @@ class Freshness:
 
 
 @dataclass(frozen=True)
+class Analytics:
+    """How the analytics read the tables.
+
+    Args:
+        time_zone: The time zone in which days, hours and weeks are counted.
+        columns: The column of the warehouse for each word of the analytics, by table; a word that is not
+            there is the column's name.
+    """
+
+    time_zone: str = "UTC"
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def column(self, table: str, word: str) -> str:
+        """The column of the warehouse for a word of the analytics."""
+        return self.columns.get(table, {}).get(word, word)
+
+
+@dataclass(frozen=True)
 class Resource:
     """One resource of a connection.
 
@@ -143,6 +161,7 @@ class Connection:
     sensor: Sensor = Sensor()
     freshness: Freshness = Freshness()
     max_deleted_share: float = 0.1
+    analytics: Analytics = field(default_factory=Analytics)
     notes: tuple[str, ...] = ()
 
     def resource(self, name: str) -> Resource:
@@ -307,6 +326,7 @@ def _connection(name: str, file: Path | None, content: Mapping[str, Any]) -> Con
         sensor=Sensor(**content.get("sensor", {})),
         freshness=Freshness(**{key: float(hours) for key, hours in content.get("freshness", {}).items()}),
         max_deleted_share=float(content.get("max_deleted_share", Connection.max_deleted_share)),
+        analytics=Analytics(**content.get("analytics", {})),
         notes=tuple(_notes(defaults, resources)),
     )
 

@@ -2,6 +2,9 @@
 
 What is new is not found out here, that is the sweep's; a glance only tells two states apart. Its
 fingerprint is a digest: no content can be read from it.
+
+A glance has the rate of the connection to itself: its requests are spaced by the same
+`requests_per_second` as those of a sync, and whoever glances asks nothing while a sync is under way.
 """
 
 import hashlib
@@ -20,8 +23,8 @@ from messaging_assets.api.source import Api
 #: Fields that tell an edited row from the row before, beside its key.
 EDITS = ("updated_at",)
 
-#: A glance is repeated soon: it waits for nothing for long.
-HURRIED = {"timeouts": {"connect": 3, "read": 5}, "error_handler": {"max_retries": 0}}
+#: A glance is repeated soon: it waits for nothing for long, whatever the API asks.
+HURRIED = {"timeouts": {"connect": 3, "read": 5}, "error_handler": {"max_retries": 0, "longest_wait": 5}}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def glance(api: Api, resource: Resource, held: int | None = None) -> Glance:
         The state of the list. Two glances at a list that did not change are equal; without a total, rows
         that were deleted can make one differ once.
     """
-    pages = EndpointPages(api, resource, error_handler=ErrorHandler(max_retries=0))
+    handler = ErrorHandler.from_guide(HURRIED["error_handler"])
+    pages = EndpointPages(api, resource, error_handler=handler)
     head = pages.fetch(pages.start, 1).result()
     if head.total is not None:
         tail = pages.fetch(max(head.total - 1, 0), 1).result()

@@ -7,13 +7,14 @@ warehouse.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Digests = NDArray[np.int64]
 
-# New rows are held in a dictionary, at about 100 bytes each, until there are this many; then they move
+# New rows are held in a dictionary, at about 200 bytes each, until there are this many; then they move
 # into sorted arrays at 17 bytes each.
 RECENT_ROWS = 50_000
 
@@ -27,29 +28,56 @@ class Change(IntEnum):
     REPEATED = 3
 
 
+_CHANGES = tuple(Change)
+
+
 class _Run:
     """Rows sorted by key: parallel arrays of key, content and the pass that saw the row last."""
 
     def __init__(self, keys: Digests, contents: Digests, passes: NDArray[np.uint8]) -> None:
-        order = np.argsort(keys, kind="stable")
-        self.keys = keys[order]
-        self.contents = contents[order]
-        self.passes = passes[order]
+        self.keys = keys
+        self.contents = contents
+        self.passes = passes
 
-    def find(self, keys: Digests) -> NDArray[np.intp]:
-        """The position of each key, -1 where it is not held."""
-        if not len(self.keys):
-            return np.full(len(keys), -1, dtype=np.intp)
-        positions = np.searchsorted(self.keys, keys)
-        positions[positions == len(self.keys)] = 0
-        return np.where(self.keys[positions] == keys, positions, -1)
+    def take_in(self, other: "_Run") -> None:
+        """Merges another run into this one, column by column, so that one column at a time is there twice."""
+        places = np.searchsorted(self.keys, other.keys) + np.arange(len(other.keys))
+        ours = np.ones(len(self.keys) + len(other.keys), dtype=np.bool_)
+        ours[places] = False
+        self.keys = _interleaved(ours, self.keys, other.keys)
+        self.contents = _interleaved(ours, self.contents, other.contents)
+        self.passes = _interleaved(ours, self.passes, other.passes)
+
+
+def _interleaved(ours: NDArray[np.bool_], own: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    merged = np.empty(len(ours), dtype=own.dtype)
+    merged[ours] = own
+    merged[~ours] = others
+    return merged
+
+
+def _sort_by_first(*columns: NDArray[Any]) -> None:
+    """Sorts parallel arrays in place by the first of them; equal keys keep their order."""
+    order = np.argsort(columns[0], kind="stable")
+    for column in columns:
+        column[:] = column[order]
+
+
+def _find(held: Digests, keys: Digests) -> NDArray[np.intp]:
+    """The position of each key among sorted ones, -1 where it is not held."""
+    if not len(held):
+        return np.full(len(keys), -1, dtype=np.intp)
+    positions = np.searchsorted(held, keys)
+    positions[positions == len(held)] = 0
+    return np.where(held[positions] == keys, positions, -1)
 
 
 class RowIndex:
     """The rows held before a sync and those it delivers.
 
     Args:
-        keys: The key digests of the rows held before.
+        keys: The key digests of the rows held before. The arrays become the index's own, which sorts them
+            in place: a million rows are not there twice.
         contents: Their content digests, in the same order.
         living: Which of them live; the others are marked as deleted. All, if nothing is given.
 
@@ -68,10 +96,9 @@ class RowIndex:
     ) -> None:
         stored = np.zeros(0, dtype=np.int64) if keys is None else keys
         held = np.zeros(0, dtype=np.int64) if contents is None else contents
+        self._living = np.ones(len(stored), dtype=np.bool_) if living is None else living
+        _sort_by_first(stored, held, self._living)
         self._stored = _Run(stored, held, np.zeros(len(stored), dtype=np.uint8))
-        # The same stable order as the run's.
-        order = np.argsort(stored, kind="stable")
-        self._living = np.ones(len(stored), dtype=np.bool_) if living is None else living[order]
         self._runs: list[_Run] = []
         self._recent: dict[int, tuple[int, int]] = {}
         self._pass = 0
@@ -91,7 +118,7 @@ class RowIndex:
             return found
         wanted = np.array(keys, dtype=np.int64)
         for run in (self._stored, *self._runs):
-            positions = run.find(wanted)
+            positions = _find(run.keys, wanted)
             held = positions[positions >= 0]
             found.update(run.keys[held[run.passes[held] == self._pass]].tolist())
         return found
@@ -103,11 +130,15 @@ class RowIndex:
             For each row whether it is new, has changed, is as it was held, or was delivered before in
             this pass with the same content.
         """
-        places = self._locate(keys)
-        changes = [
-            self._record_one(key, content, place)
-            for key, content, place in zip(keys, contents, places, strict=True)
-        ]
+        changes = [Change.NEW] * len(keys)
+        if len(set(keys)) == len(keys):
+            self._record_page(keys, contents, changes)
+        else:
+            # A row that comes twice in a page is compared with its own first coming.
+            for i, (key, content) in enumerate(zip(keys, contents, strict=True)):
+                change = changes[i : i + 1]
+                self._record_page([key], [content], change)
+                changes[i] = change[0]
         if len(self._recent) >= RECENT_ROWS:
             self._compact()
         return changes
@@ -115,37 +146,49 @@ class RowIndex:
     def unseen(self, passes: int = 1) -> "UnseenKeys":
         """The living rows held before the sync that none of the last `passes` passes delivered."""
         missed = self._stored.passes <= max(0, self._pass - passes)
-        keys = self._stored.keys[missed & self._living]
+        keys = np.unique(self._stored.keys[missed & self._living])
+        if not len(keys):
+            return UnseenKeys()
         # A table that was appended to holds keys more than once; one row of a key stands for all of them.
-        return UnseenKeys(np.setdiff1d(keys, self._stored.keys[~missed]))
+        return UnseenKeys(keys[_find(self._stored.keys[~missed], keys) < 0])
 
     @property
     def held_before(self) -> int:
         """How many rows were held before the sync."""
         return len(self._stored.keys)
 
-    def _locate(self, keys: Sequence[int]) -> list[tuple[_Run, int] | None]:
-        places: list[tuple[_Run, int] | None] = [None] * len(keys)
-        wanted = np.array(keys, dtype=np.int64)
+    def _record_page(self, keys: Sequence[int], contents: Sequence[int], changes: list[Change]) -> None:
+        """Records rows of different keys, and says of each that is not new what it is."""
+        wanted, given = np.array(keys, dtype=np.int64), np.array(contents, dtype=np.int64)
+        elsewhere = np.ones(len(keys), dtype=np.bool_)
         for run in (self._stored, *self._runs):
-            positions = run.find(wanted)
-            for i in np.flatnonzero(positions >= 0).tolist():
-                places[i] = (run, int(positions[i]))
-        return places
-
-    def _record_one(self, key: int, content: int, place: tuple[_Run, int] | None) -> Change:
-        if place is None:
-            held = self._recent.get(key)
-            self._recent[key] = (content, self._pass)
-            if held is None:
+            positions = _find(run.keys, wanted)
+            found = np.flatnonzero(positions >= 0)
+            if len(found):
+                elsewhere[found] = False
+                kinds = self._record_held(run, positions[found], given[found])
+                for i, kind in zip(found.tolist(), kinds, strict=True):
+                    changes[i] = kind
+        for i in np.flatnonzero(elsewhere).tolist():
+            held = self._recent.get(keys[i])
+            if held is not None:
+                changes[i] = self._compared(held, contents[i])
+            else:
                 self.seen += 1
-                return Change.NEW
-            before, last_pass = held
-        else:
-            run, i = place
-            before, last_pass = int(run.contents[i]), int(run.passes[i])
-            run.contents[i] = content
-            run.passes[i] = self._pass
+            self._recent[keys[i]] = (contents[i], self._pass)
+
+    def _record_held(self, run: _Run, positions: NDArray[np.intp], contents: Digests) -> list[Change]:
+        differs, passes = run.contents[positions] != contents, run.passes[positions]
+        run.contents[positions] = contents
+        run.passes[positions] = self._pass
+        again = passes == self._pass
+        self.seen += int(np.count_nonzero(~again))
+        self.seen_again += int(np.count_nonzero((passes == self._pass - 1) & (passes > 0)))
+        kinds = np.where(differs, Change.CHANGED, np.where(again, Change.REPEATED, Change.UNCHANGED))
+        return [_CHANGES[kind] for kind in kinds.tolist()]
+
+    def _compared(self, held: tuple[int, int], content: int) -> Change:
+        before, last_pass = held
         if last_pass != self._pass:
             self.seen += 1
             self.seen_again += last_pass == self._pass - 1 and last_pass > 0
@@ -157,15 +200,14 @@ class RowIndex:
         """Moves the recent rows into a sorted run; runs of similar size are merged, so that few remain."""
         keys = np.fromiter(self._recent, dtype=np.int64, count=len(self._recent))
         values = np.array(list(self._recent.values()), dtype=np.int64)
-        run = _Run(keys, values[:, 0].copy(), values[:, 1].astype(np.uint8))
+        contents, passes = values[:, 0].copy(), values[:, 1].astype(np.uint8)
+        _sort_by_first(keys, contents, passes)
+        run = _Run(keys, contents, passes)
         self._recent = {}
         while self._runs and len(self._runs[-1].keys) <= 2 * len(run.keys):
-            other = self._runs.pop()
-            run = _Run(
-                np.concatenate([other.keys, run.keys]),
-                np.concatenate([other.contents, run.contents]),
-                np.concatenate([other.passes, run.passes]),
-            )
+            larger = self._runs.pop()
+            larger.take_in(run)
+            run = larger
         self._runs.append(run)
 
 
@@ -180,4 +222,4 @@ class UnseenKeys:
 
     def mask(self, keys: Digests) -> NDArray[np.bool_]:
         """Which of the keys are in the set."""
-        return np.isin(keys, self._keys)
+        return _find(self._keys, keys) >= 0

@@ -19,6 +19,12 @@ from dlt.sources.helpers.rest_client.redaction import SENSITIVE_PARAMS
 from messaging_assets.api.mistakes import FieldPath, Findings, nearest, one_of
 
 RESERVED_NAMES = ("analytics", "api")
+# The tables and columns that the analytics read, in their own words.
+ANALYTICS_COLUMNS = {
+    "users": ("id", "name", "created_at"),
+    "channels": ("id", "name", "created_at"),
+    "messages": ("id", "channel_id", "user_id", "text", "thread_parent_id", "created_at", "updated_at"),
+}
 REFERENCE_LIKE = re.compile(r"\$\{[^}]*\}?")
 REFERENCE = re.compile(r"\$\{secret:([A-Za-z_][A-Za-z0-9_]*)\}")
 SECRET_HEADER = re.compile(
@@ -73,6 +79,7 @@ def apply_rules(guide: Any, found: Findings) -> None:
     _circles(resources, found)
     if not found.python:
         _freshness(guide.get("freshness"), found)
+        _analytics(guide.get("analytics"), resources, found)
         _references_and_secrets(guide, (), found)
         for resource in resources:
             _own_address(resource, found)
@@ -304,6 +311,17 @@ def _freshness(freshness: Any, found: Findings) -> None:
             found.add(
                 ("freshness", f"{prefix}fail_after_hours"),
                 f"has to be more than {prefix}warn_after_hours: {fail:g} is not more than {warn:g}",
+            )
+
+
+def _analytics(analytics: Any, resources: list[_Resource], found: Findings) -> None:
+    columns = analytics.get("columns") if isinstance(analytics, dict) else None
+    tables = {resource.table for resource in resources}
+    for table in columns if isinstance(columns, dict) else ():
+        if table in ANALYTICS_COLUMNS and table not in tables:
+            found.add(
+                ("analytics", "columns", table),
+                f"there is no resource `{table}` in this file; resources: {one_of(sorted(tables))}",
             )
 
 

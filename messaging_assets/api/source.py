@@ -35,7 +35,16 @@ from messaging_assets.api.transport import MEBIBYTE, Timeouts, Transport
 from messaging_assets.api.usage import Usage
 
 # The words of `client` that speak of sending, which dlt's own client does not know.
-SENDING_WORDS = ("auth", "error_handler", "timeouts", "proxy", "ca_bundle", "max_body_megabytes")
+SENDING_WORDS = (
+    "auth",
+    "error_handler",
+    "timeouts",
+    "proxy",
+    "ca_bundle",
+    "max_body_megabytes",
+    "in_flight",
+    "requests_per_second",
+)
 DLT_NAME = "rest_api"
 
 
@@ -92,12 +101,14 @@ def rest_api_source(
 class Api(AbstractContextManager["Api"]):
     """One run's access to one connection's API: one transport, one token, one count of what was used.
 
+    Its resources share the requests that may be under way at once and the rate: `in_flight` and
+    `requests_per_second` of the client.
+
     Args:
         config: The guide's dictionary, with address and secrets in it. It is not changed.
         name: The connection's name, which the settings in error messages are named after; None for a
             dictionary that was handed over in Python.
         clock: The time.
-        in_flight: How many requests are under way at once.
         sections: Where dlt looks for what an `auth` leaves out.
 
     Raises:
@@ -117,7 +128,6 @@ class Api(AbstractContextManager["Api"]):
         *,
         name: str | None,
         clock: Clock | None = None,
-        in_flight: int = 8,
         sections: tuple[str, ...] | None = None,
     ) -> None:
         register_defaults()
@@ -136,7 +146,8 @@ class Api(AbstractContextManager["Api"]):
             proxy=client.get("proxy"),
             ca_bundle=client.get("ca_bundle"),
             max_body_bytes=int(client.get("max_body_megabytes", 256) * MEBIBYTE),
-            in_flight=in_flight,
+            in_flight=client.get("in_flight", 8),
+            requests_per_second=client.get("requests_per_second"),
             clock=clock,
             name=name,
         )

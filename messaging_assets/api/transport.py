@@ -3,7 +3,7 @@
 Everything that goes over the wire goes through here, whoever asks: the sweep (many requests in flight),
 dlt's RESTClient (through `session.py`) and the token endpoint (through `auth.py`). What does not belong
 here: what an answer means (`page.py`), which request comes next (`paging.py`), what is tried again
-(`error_handler.py`), and how credentials are obtained (`auth.py`).
+(`error_handler.py`), how fast a host may be asked (`rate.py`), and how credentials are obtained (`auth.py`).
 
 The client is aiohttp because it was the cheapest of those measured: 1,000 pages of 35 KB, 8 in flight,
 parsed by orjson, took 0.20 s, against 0.32 s with threads on http.client, 0.63 s with urllib3, 0.95 s
@@ -15,11 +15,13 @@ import asyncio
 import concurrent.futures
 import errno
 import itertools
+import math
 import ssl
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +42,9 @@ from messaging_assets.api.errors import (
     ResponseStatusError,
     UnreachableError,
 )
+from messaging_assets.api.lane import Lane
 from messaging_assets.api.loop_thread import LoopThread
+from messaging_assets.api.rate import AS_ASKED, RateBudget, allowance_of
 from messaging_assets.api.request import (
     AfterRefusal,
     ApiRequest,
@@ -84,6 +88,10 @@ UNREACHABLE_SECONDS = 60.0
 # the server is about to close costs a failed request.
 KEEP_ALIVE_SECONDS = 4.0
 READ_BYTES = 64 * 1024
+# A wait up to this long is told to nobody, and a line about waiting stands for as long a time as it names,
+# for a minute at least.
+QUIET_SECONDS = 5.0
+SECONDS_OF_A_LINE = 60.0
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,12 @@ class Transport(AbstractContextManager["Transport"]):
         ca_bundle: A file or folder of certificates to trust beside the usual ones.
         max_body_bytes: The largest body, after decompression.
         in_flight: How many requests are under way at once.
+        requests_per_second: How many requests may start in a second, None for as many as it goes.
         clock: The time.
         name: The connection's name, to name settings in error messages.
+
+    Attributes:
+        waiting: Told in words when a request has to wait long; called in the event loop's thread.
 
     Raises:
         ConfigurationError: The CA bundle cannot be read.
@@ -145,6 +157,7 @@ class Transport(AbstractContextManager["Transport"]):
         ca_bundle: str | Path | None = None,
         max_body_bytes: int = 256 * MEBIBYTE,
         in_flight: int = 8,
+        requests_per_second: float | None = None,
         clock: Clock | None = None,
         name: str | None = None,
     ) -> None:
@@ -152,16 +165,18 @@ class Transport(AbstractContextManager["Transport"]):
         self.name = name
         self.in_flight = in_flight
         self.usage = Usage()
+        self.waiting: Callable[[str], None] | None = None
         self._timeouts = timeouts or Timeouts()
         self._proxy = proxy
         self._ca_bundle = ca_bundle
         self._max_body_bytes = max_body_bytes
-        self._turn = asyncio.Semaphore(in_flight)
+        self._requests_per_second = requests_per_second
         self._http: aiohttp.ClientSession | None = None
-        # By origin: when the server allows the next request, and why it cannot be reached at all.
-        self._not_before: dict[str, float] = {}
+        # By origin: the way to it, and why it cannot be reached at all.
+        self._lanes: dict[str, Lane] = {}
         self._unreachable: dict[str, tuple[float, _LineFailure]] = {}
         self._answered: set[str] = set()
+        self._told_until = 0.0
         if ca_bundle is not None:
             _ = self._tls
         self._thread = LoopThread()
@@ -171,6 +186,17 @@ class Transport(AbstractContextManager["Transport"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def rate(self) -> float | None:
+        """Requests per second that may start now, None for as many as it goes."""
+        rates = [lane.budget.rate for lane in list(self._lanes.values())]
+        return min((rate for rate in rates if rate is not None), default=self._requests_per_second)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have started and are not answered yet."""
+        return sum(lane.budget.under_way for lane in list(self._lanes.values()))
 
     def setting(self, key: str) -> str:
         """Return the name under which a user finds a setting of this connection."""
@@ -247,11 +273,12 @@ class Transport(AbstractContextManager["Transport"]):
         for attempt in itertools.count(1):
             self._raise_if_known_unreachable(request, origin)
             last = attempt > handler.max_retries
-            asked, status = None, 0
+            asked, status, why = None, 0, "before it asks again: there was no answer"
             try:
-                response = replace(await self._attempt(request, origin, usage), attempts=attempt)
+                response = replace(await self._attempt(request, attempt, usage), attempts=attempt)
                 status = response.status
-                asked = self._asked_to_wait(response, origin)
+                asked = self._asked_to_wait(response)
+                why = AS_ASKED if asked else f"before it asks again: the API answered {status}"
                 if last or response.status not in handler.retry_on_status_codes:
                     return decode(response)
             except _LineFailure as failure:
@@ -261,22 +288,20 @@ class Transport(AbstractContextManager["Transport"]):
                 if last:
                     raise _placed(error, request.url, attempt) from None
             self._refuse_to_wait_longer(asked, request, status=status)
-            await self._sleep(handler.wait(attempt, asked), usage)
+            await self._sleep(handler.wait(attempt, asked), usage, why)
             self._count(usage, retries=1)
         raise AssertionError("the last attempt returns or raises")
 
     # --- one attempt
 
-    async def _attempt(self, request: ApiRequest, origin: str, usage: Usage) -> ApiResponse:
+    async def _attempt(self, request: ApiRequest, attempt: int, usage: Usage) -> ApiResponse:
         """Send, and send again with fresh credentials where the first ones are refused."""
-        async with self._turn_for(request, origin, usage):
+        lane = self._lane(origin_of(request.url))
+        async with lane.turns if request.in_turn else nullcontext():
             may_renew = True
             for sending in itertools.count(1):
-                outgoing = request.outgoing()
-                # Credentials come after the wait for a turn, which may have outlived a token.
-                if request.authoriser is not None:
-                    await request.authoriser.authorise(outgoing)
-                response = await self._send_along_redirects(outgoing, usage)
+                outgoing = await self._admitted(request, lane, attempt, usage)
+                response = await self._send_along_redirects(request, outgoing, lane, attempt, usage)
                 if response.status != 401 or request.authoriser is None or sending == MAX_SENDINGS:
                     break
                 after = await request.authoriser.renew_after_refusal(outgoing, may_renew=may_renew)
@@ -285,24 +310,33 @@ class Transport(AbstractContextManager["Transport"]):
                 may_renew = may_renew and after is not AfterRefusal.RENEWED
         return response
 
-    @asynccontextmanager
-    async def _turn_for(self, request: ApiRequest, origin: str, usage: Usage) -> AsyncIterator[None]:
-        if not request.in_turn:
-            await self._wait_as_asked(request, origin, usage)
-            yield
-            return
-        while True:
-            await self._wait_as_asked(request, origin, usage)
-            async with self._turn:
-                # Another request may have been asked to wait while this one waited for its turn.
-                if self._not_before.get(origin, 0.0) <= self.clock.now():
-                    yield
-                    return
+    async def _admitted(
+        self, request: ApiRequest, lane: Lane, attempt: int, usage: Usage, ready: Outgoing | None = None
+    ) -> Outgoing:
+        """Wait until one more request may start, and count it as started.
 
-    async def _send_along_redirects(self, outgoing: Outgoing, usage: Usage) -> ApiResponse:
+        A request for a token waits beside the line, whose first may be waiting for the token.
+
+        Returns:
+            What to send: `ready`, or the request with credentials that are fresh now.
+        """
+        async with lane.in_line(attempt) if request.in_turn else nullcontext():
+            while True:
+                await self._wait_as_asked(request, lane, usage)
+                outgoing = ready or request.outgoing()
+                # Credentials come after the wait, which may have outlived a token.
+                if ready is None and request.authoriser is not None:
+                    await request.authoriser.authorise(outgoing)
+                if lane.budget.pause().seconds <= 0:
+                    lane.budget.start()
+                    return outgoing
+
+    async def _send_along_redirects(
+        self, request: ApiRequest, outgoing: Outgoing, lane: Lane, attempt: int, usage: Usage
+    ) -> ApiResponse:
         current = outgoing
-        for _ in range(MAX_REDIRECTS + 1):
-            response = await self._send_once(current, usage)
+        for redirects in itertools.count():
+            response = await self._send_admitted(request, current, lane, usage)
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 return response
@@ -314,12 +348,27 @@ class Transport(AbstractContextManager["Transport"]):
                     where=shown(current.url),
                     remedy=f"if that address is right, make it {self.setting('base_url')}",
                 )
-            current = _redirected(current, response.status, target)
-        raise ApiError(
-            f"more than {MAX_REDIRECTS} redirects",
-            where=shown(outgoing.url),
-            remedy=f"check {self.setting('base_url')}",
-        )
+            if redirects == MAX_REDIRECTS:
+                raise ApiError(
+                    f"more than {MAX_REDIRECTS} redirects",
+                    where=shown(outgoing.url),
+                    remedy=f"check {self.setting('base_url')}",
+                )
+            redirected = _redirected(current, response.status, target)
+            current = await self._admitted(request, lane, attempt, usage, redirected)
+        raise AssertionError("the last redirect returns or raises")
+
+    async def _send_admitted(
+        self, request: ApiRequest, outgoing: Outgoing, lane: Lane, usage: Usage
+    ) -> ApiResponse:
+        """Send a request that has started, and let the budget know what came of it."""
+        started = self.clock.now()
+        try:
+            response = await self._send_once(outgoing, usage)
+            self._note_pace(request, response, lane.budget, started)
+        finally:
+            lane.end()
+        return response
 
     async def _send_once(self, outgoing: Outgoing, usage: Usage) -> ApiResponse:
         self._count(usage, requests=1)
@@ -373,7 +422,7 @@ class Transport(AbstractContextManager["Transport"]):
             self._http = aiohttp.ClientSession(
                 # One more than may be in flight, for the request for a token.
                 connector=aiohttp.TCPConnector(
-                    limit=self.in_flight + 1, keepalive_timeout=KEEP_ALIVE_SECONDS
+                    limit=0, limit_per_host=self.in_flight + 1, keepalive_timeout=KEEP_ALIVE_SECONDS
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
@@ -407,20 +456,45 @@ class Transport(AbstractContextManager["Transport"]):
 
     # --- waiting and counting
 
-    def _asked_to_wait(self, response: ApiResponse, origin: str) -> float | None:
-        """Return what Retry-After asks for. That of a 429 holds for every request to the host."""
-        # A date is meant by the server's clock, which may differ from this machine's.
-        now = http_date(response.headers.get("Date")) or self.clock.wall()
-        asked = retry_after_seconds(response.headers.get("Retry-After"), now=now)
-        if asked and response.status == 429:
-            until = self.clock.now() + asked
-            self._not_before[origin] = max(until, self._not_before.get(origin, 0.0))
-        return asked
+    def _lane(self, origin: str) -> Lane:
+        if origin not in self._lanes:
+            budget = RateBudget(self.clock.now, self._requests_per_second)
+            self._lanes[origin] = Lane(budget, self.in_flight)
+        return self._lanes[origin]
 
-    async def _wait_as_asked(self, request: ApiRequest, origin: str, usage: Usage) -> None:
-        while (remaining := self._not_before.get(origin, 0.0) - self.clock.now()) > 0:
-            self._refuse_to_wait_longer(remaining, request, status=429)
-            await self._sleep(remaining, usage)
+    def _note_pace(
+        self, request: ApiRequest, response: ApiResponse, budget: RateBudget, started: float
+    ) -> None:
+        """Let the budget learn from an answer. A token endpoint's limits are its own, but for its 429s."""
+        if response.status == 429:
+            budget.hold(self._asked_to_wait(response) or 0.0)
+        if not request.in_turn:
+            return
+        allowance = allowance_of(response.headers, now=lambda: self._time_of(response))
+        # More than a single wait may take is not believed: if it is meant so, a 429 will say it.
+        is_near = allowance is not None and allowance.seconds <= request.error_handler.longest_wait
+        budget.note_allowance(allowance if is_near else None)
+        if response.status == 429:
+            budget.note_refusal(started)
+        elif response.status < 500:
+            budget.note_success()
+
+    def _asked_to_wait(self, response: ApiResponse) -> float | None:
+        """Return what Retry-After asks for. That of a 429 holds for every request to the host."""
+        value = response.headers.get("Retry-After")
+        return None if value is None else retry_after_seconds(value, now=self._time_of(response))
+
+    def _time_of(self, response: ApiResponse) -> datetime:
+        """Return the server's time: dates are meant by its clock, which may differ from this machine's."""
+        return http_date(response.headers.get("Date")) or self.clock.wall()
+
+    async def _wait_as_asked(self, request: ApiRequest, lane: Lane, usage: Usage) -> None:
+        while (pause := lane.budget.pause()).seconds > 0:
+            if pause.seconds == math.inf:
+                await lane.until_answered()
+                continue
+            self._refuse_to_wait_longer(lane.budget.held(), request, status=429)
+            await self._sleep(pause.seconds, usage, pause.why)
 
     def _refuse_to_wait_longer(self, asked: float | None, request: ApiRequest, *, status: int) -> None:
         longest = request.error_handler.longest_wait
@@ -433,9 +507,18 @@ class Transport(AbstractContextManager["Transport"]):
                 remedy="run the sync later, or less often; `longest_wait` of the error_handler is the limit",
             )
 
-    async def _sleep(self, seconds: float, usage: Usage) -> None:
+    async def _sleep(self, seconds: float, usage: Usage, why: str) -> None:
+        self._tell(seconds, why)
         self._count(usage, waited_seconds=seconds)
         await self.clock.sleep(seconds)
+
+    def _tell(self, seconds: float, why: str) -> None:
+        """Tell of a long wait, once for all who wait for the same."""
+        now = self.clock.now()
+        if self.waiting is None or seconds <= QUIET_SECONDS or now + seconds <= self._told_until:
+            return
+        self._told_until = now + max(seconds + QUIET_SECONDS, SECONDS_OF_A_LINE)
+        self.waiting(f"waiting {seconds:,.0f} s {why}")
 
     def _count(self, usage: Usage, **amounts: Any) -> None:
         usage.add(**amounts)

@@ -48,7 +48,7 @@ from messaging_assets.api.checks import (
 )
 from messaging_assets.api.cron import mistake_in_cron
 from messaging_assets.api.mistakes import FieldPath, Findings, Mistake, nearest, one_of
-from messaging_assets.api.rules import REFERENCE, apply_rules
+from messaging_assets.api.rules import ANALYTICS_COLUMNS, REFERENCE, apply_rules, table_name
 
 WRITE_DISPOSITIONS = ("merge", "append", "replace")
 INCREMENTAL_AT_ENDPOINT_ONLY = ("end_value", "end_param")
@@ -99,6 +99,7 @@ def file_words() -> Words:
         "sensor": Words("sensor", {"interval_seconds": whole(1), "enabled": boolean}).check,
         "freshness": freshness,
         "max_deleted_share": number(0, 1),
+        "analytics": analytics,
     }
     return Words("the connection file", {**guide.checks, **own}, guide.required)
 
@@ -117,6 +118,8 @@ def client_words() -> Words:
         proxy=url,
         ca_bundle=text,
         max_body_megabytes=number(0, above=True),
+        in_flight=whole(1),
+        requests_per_second=number(0, above=True),
     )
 
 
@@ -517,7 +520,8 @@ def cron(value: Any, path: FieldPath, found: Findings) -> None:
 
 def timezone(value: Any, path: FieldPath, found: Findings) -> None:
     """The name of a time zone."""
-    zones = sorted(zoneinfo.available_timezones())
+    # Some systems list their own setting among the names; it would mean another zone on another machine.
+    zones = sorted(zoneinfo.available_timezones() - {"localtime"})
     if not isinstance(value, str) or value not in zones:
         hint = nearest(value, zones)
         found.add(path, f"is not a time zone; write `UTC` or a name such as `Europe/Berlin`{hint}")
@@ -533,6 +537,25 @@ def freshness(value: Any, path: FieldPath, found: Findings) -> None:
     hours = number(1 / 60)
     keys = ("warn_after_hours", "fail_after_hours", "data_warn_after_hours", "data_fail_after_hours")
     Words("freshness", dict.fromkeys(keys, hours)).check(value, path, found)
+
+
+def analytics(value: Any, path: FieldPath, found: Findings) -> None:
+    """How the analytics read the tables."""
+    columns_of = {
+        table: Words(f"what {table} has", dict.fromkeys(names, warehouse_column)).check
+        for table, names in ANALYTICS_COLUMNS.items()
+    }
+    words = {"time_zone": timezone, "columns": Words("columns", columns_of).check}
+    Words("analytics", words).check(value, path, found)
+
+
+def warehouse_column(value: Any, path: FieldPath, found: Findings) -> None:
+    """A column as it is called in the warehouse."""
+    if not isinstance(value, str) or not value.strip():
+        kind = "an empty text" if isinstance(value, str) else kind_of(value)
+        found.add(path, f"has to be the name of a column, not {kind}")
+    elif table_name(value) != value:
+        found.add(path, f"is not the name of a column: in the warehouse it is called `{table_name(value)}`")
 
 
 def owner(value: Any, path: FieldPath, found: Findings) -> None:

@@ -3,11 +3,9 @@
 Everything that opens the file goes through here and is brief. What is done with it belongs elsewhere.
 """
 
-import contextlib
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +19,14 @@ from messaging_assets.warehouse.errors import (
     WarehouseMissingError,
     WarehouseUnusableError,
 )
-from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files
+from messaging_assets.warehouse.location import owner_only_files
+from messaging_assets.warehouse.memory import duckdb_settings, spill_folder
+from messaging_assets.warehouse.sql import literal
 
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
+# Whoever waits longer than this is told for whom.
+QUIET_SECONDS = 1.0
 # The name of the file within a connection. By itself DuckDB takes the file's own name, and then refuses
 # `messaging.users` in messaging.duckdb as ambiguous. No connection's name begins with an underscore.
 CATALOG = "_warehouse"
@@ -41,7 +43,12 @@ _DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum")
 
 @contextmanager
 def open_database(
-    path: Path, *, timeout: float = 60.0, read_only: bool = False
+    path: Path,
+    *,
+    timeout: float = 60.0,
+    read_only: bool = False,
+    memory: str | None = None,
+    waiting: Callable[[str], None] | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Opens the file and closes it again.
 
@@ -49,6 +56,9 @@ def open_database(
         path: The DuckDB file; made where it is missing, unless read_only.
         timeout: How long to wait while another process holds it, in seconds.
         read_only: Whether nothing will be written.
+        memory: The most memory that DuckDB may take (`memory.with_enough_memory`), None for what it takes
+            by itself.
+        waiting: Told in words which process is waited for, once, if that takes more than a moment.
 
     Raises:
         WarehouseBusyError: Another process held the file all the time; it is named.
@@ -60,7 +70,9 @@ def open_database(
             "there is no warehouse yet", where=str(path), remedy="run a sync first: `messaging sync`"
         )
     with owner_only_files():
-        connection = when_unlocked(lambda: _connect(path, read_only=read_only), path, timeout=timeout)
+        connection = when_unlocked(
+            lambda: _connect(path, read_only=read_only, memory=memory), path, timeout=timeout, waiting=waiting
+        )
         try:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection
@@ -68,13 +80,22 @@ def open_database(
             connection.close()
 
 
-def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
+def when_unlocked(
+    action: Callable[[], T], path: Path, *, timeout: float, waiting: Callable[[str], None] | None = None
+) -> T:
     """Runs an action that opens the file, again and again while another process holds it.
+
+    Args:
+        action: What opens the file.
+        path: The DuckDB file.
+        timeout: How long to wait while another process holds it, in seconds.
+        waiting: Told in words which process is waited for, once, if that takes more than a moment.
 
     Raises:
         WarehouseBusyError: It was held all the time; the process that holds it is named.
     """
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
+    deadline = started + timeout
     wait = FIRST_WAIT_SECONDS
     while True:
         try:
@@ -88,6 +109,9 @@ def when_unlocked(action: Callable[[], T], path: Path, *, timeout: float) -> T:
                     where=str(path),
                     remedy="close it there (a shell, a notebook), or raise messaging.lock_timeout_seconds",
                 ) from None
+            if waiting is not None and time.monotonic() - started >= QUIET_SECONDS:
+                waiting(f"waiting up to {timeout:,.0f} s for the DuckDB file, held by {_named(error)}")
+                waiting = None
         time.sleep(min(wait, max(0.0, deadline - time.monotonic())))
         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
@@ -98,35 +122,42 @@ def is_locked(error: BaseException) -> bool:
     return any(sign in text for sign in (_FOREIGN_LOCK_SIGN, *_OWN_LOCK_SIGNS))
 
 
-def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, *, read_only: bool, memory: str | None) -> duckdb.DuckDBPyConnection:
+    while True:
+        file = _identity(path)
+        connection = _attached(path, read_only=read_only)
+        if file in (None, _identity(path)):
+            break
+        # The file was exchanged (`compaction`) while it was opened: what is open is the old one.
+        connection.close()
+    if not read_only:
+        # Nobody else can have the file open: what lies there holds rows that killed processes have left.
+        shutil.rmtree(spill_folder(path), ignore_errors=True)
+    for name, value in duckdb_settings(path, memory).items():
+        connection.execute(f"SET {name} = {literal(str(value))}")
+    return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _attached(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    file = str(path).replace("'", "''")
     mode = "READ_ONLY" if read_only else "READ_WRITE"
     try:
-        connection.execute(f"ATTACH '{file}' AS {CATALOG} ({mode})")
+        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} ({mode})")
         connection.execute(f"USE {CATALOG}")
     except duckdb.Error as error:
         connection.close()
         if is_locked(error):
             raise
         raise explained(error, path) from None
-    _spill_beside(connection, path, alone=not read_only)
     return connection
-
-
-def _spill_beside(connection: duckdb.DuckDBPyConnection, path: Path, *, alone: bool) -> None:
-    """Has DuckDB put what does not fit into memory beside the file, and not into the folder where it runs.
-
-    Each opening has a folder of its own, which DuckDB makes at need and removes at the end. What killed
-    processes have left there holds rows: it goes as soon as nobody else can have the file open.
-    """
-    spill = WarehouseLocation(path).work / "spill"
-    if alone:
-        shutil.rmtree(spill, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        spill.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = str(spill / uuid.uuid4().hex).replace("'", "''")
-    connection.execute(f"SET temp_directory = '{own}'")
 
 
 def _named(error: BaseException) -> str:

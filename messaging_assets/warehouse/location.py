@@ -38,6 +38,10 @@ class WarehouseLocation:
         """The file that one sync of a connection at a time locks."""
         return self.work / "locks" / f"{connection}.lock"
 
+    def connections(self) -> list[str]:
+        """The connections that were ever synced into the file."""
+        return sorted(path.stem for path in (self.work / "locks").glob("*.lock"))
+
     def spool(self, connection: str, resource: str) -> Path:
         """The folder of the rows on their way to staging."""
         return self.work / "spool" / connection / resource

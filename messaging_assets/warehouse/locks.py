@@ -7,7 +7,7 @@ whoever waits in vain can be told.
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from messaging_assets.warehouse.errors import WarehouseBusyError
 from messaging_assets.warehouse.location import WarehouseLocation, owner_only_files, readable_os_errors
 
 POLL_SECONDS = 0.05
+# Whoever waits longer than this is told for whom.
+QUIET_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class Holder:
 
 @contextmanager
 def sync_lock(
-    location: WarehouseLocation, connection: str, *, purpose: str, timeout: float = 60.0
+    location: WarehouseLocation,
+    connection: str,
+    *,
+    purpose: str,
+    timeout: float = 60.0,
+    waiting: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Holds the lock of a connection's syncs.
 
@@ -50,14 +57,22 @@ def sync_lock(
         connection: The connection.
         purpose: What is done meanwhile, shown to whoever waits.
         timeout: How long to wait for another sync, in seconds.
+        waiting: Told in words which sync is waited for, once, if that takes more than a moment.
 
     Raises:
         WarehouseBusyError: The other sync did not end in time; it is named.
     """
     location.prepare()
     path = location.lock(connection)
-    lock = FileLock(path, timeout=timeout, poll_interval=POLL_SECONDS, mode=0o600)
-    if not _acquired(lock, path):
+    quiet = min(timeout, QUIET_SECONDS)
+    lock = FileLock(path, timeout=quiet, poll_interval=POLL_SECONDS, mode=0o600)
+    has_it = _acquired(lock, path)
+    if not has_it and timeout > quiet:
+        if waiting is not None:
+            waiting(f"waiting up to {timeout:,.0f} s for another sync of {connection}: {_read_holder(path)}")
+        lock.timeout = timeout - quiet
+        has_it = _acquired(lock, path)
+    if not has_it:
         raise WarehouseBusyError(
             f"another sync of {connection} has run for more than {timeout:.0f} s: {_read_holder(path)}",
             where=str(path),

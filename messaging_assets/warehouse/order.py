@@ -67,12 +67,12 @@ class OrderedTable:
             f"SELECT {quoted(self.key)}, {ROW_HASH} FROM {self.name} "  # noqa: S608 - quoted names
             f"WHERE {DELETED_AT} IS NULL ORDER BY {order_by} LIMIT {count}"
         )
-        keys: list[int] = []
-        contents = []
+        keys, contents = [_NONE], [_NONE]
         for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
-            keys += [value_digest(value) or 0 for value in batch.column(0).to_pylist()]
+            digests = (value_digest(value) or 0 for value in batch.column(0).to_pylist())
+            keys.append(np.fromiter(digests, np.int64, batch.num_rows))
             contents.append(batch.column(1).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64))
-        return HeldRows(np.array(keys, dtype=np.int64), np.concatenate([*contents, _NONE]))
+        return HeldRows(np.concatenate(keys), np.concatenate(contents))
 
 
 _NONE = np.zeros(0, dtype=np.int64)

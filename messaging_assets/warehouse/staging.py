@@ -13,15 +13,17 @@ import dlt
 import duckdb
 import pyarrow as pa
 from dlt.common.exceptions import DltException
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.extract.source import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
-from messaging_assets.api.settings import register_defaults
+from messaging_assets.api.settings import STAGING_SECTION, register_defaults
 from messaging_assets.warehouse.database import disk_trouble, explained, is_locked, when_unlocked
 from messaging_assets.warehouse.errors import StagingError
 from messaging_assets.warehouse.failures import causes, own_cause
 from messaging_assets.warehouse.location import fresh_folder, owner_only_files
+from messaging_assets.warehouse.memory import duckdb_settings, is_out_of_memory, with_enough_memory
 from messaging_assets.warehouse.spool import Spool
 
 # Loads a source by a pipeline. A caller with a dlt integration of its own passes it in.
@@ -39,7 +41,15 @@ def stage_with_dlt(source: DltSource, pipeline: Pipeline) -> None:
 
 
 def stage_rows(
-    spool: Spool, *, connection: str, table: str, database: Path, folder: Path, stage: Stage, timeout: float
+    spool: Spool,
+    *,
+    connection: str,
+    table: str,
+    database: Path,
+    folder: Path,
+    stage: Stage,
+    timeout: float,
+    waiting: Callable[[str], None] | None = None,
 ) -> None:
     """Loads the spool's rows into the staging table, replacing what is there.
 
@@ -51,6 +61,7 @@ def stage_rows(
         folder: Where dlt may work; emptied before and after.
         stage: What runs the pipeline.
         timeout: How long to wait while another process holds the file, in seconds.
+        waiting: Told in words which process is waited for, once, if that takes more than a moment.
 
     Raises:
         StagingError: dlt could not load them.
@@ -60,22 +71,30 @@ def stage_rows(
     register_defaults()
     with owner_only_files():
         when_unlocked(
-            lambda: _load(spool, connection, table, database, folder, stage), database, timeout=timeout
+            lambda: with_enough_memory(
+                lambda memory: _load(spool, connection, table, database, memory, folder, stage)
+            ),
+            database,
+            timeout=timeout,
+            waiting=waiting,
         )
 
 
-def _load(spool: Spool, connection: str, table: str, database: Path, folder: Path, stage: Stage) -> None:
+def _load(
+    spool: Spool, connection: str, table: str, database: Path, memory: str | None, folder: Path, stage: Stage
+) -> None:
+    credentials = DuckDbCredentials(str(database), global_config=duckdb_settings(database, memory))
     with fresh_folder(folder):
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
-            destination=dlt.destinations.duckdb(str(database), supports_transactions=True),
+            destination=dlt.destinations.duckdb(credentials, supports_transactions=True),
             dataset_name=staging_schema(connection),
         )
         try:
             stage(_source(spool, connection, table), pipeline)
         except DltException as failure:
-            if is_locked(failure):
+            if is_locked(failure) or (memory is not None and is_out_of_memory(failure)):
                 raise
             raise _explained(failure, connection, table, database) from None
 
@@ -86,7 +105,7 @@ def _source(spool: Spool, connection: str, table: str) -> DltSource:
 
     resource = dlt.resource(rows, name=table, write_disposition="replace", file_format="parquet")
 
-    @dlt.source(name=connection, max_table_nesting=0)
+    @dlt.source(name=connection, section=STAGING_SECTION, max_table_nesting=0)
     def changed_rows() -> Any:
         return resource
 

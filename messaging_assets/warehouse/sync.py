@@ -27,6 +27,7 @@ from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
 from messaging_assets.warehouse.account import Account, Intake, TableState
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, numbers_for_integers
+from messaging_assets.warehouse.compaction import compact_if_worth
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.deletions import decide, without_rejected
 from messaging_assets.warehouse.errors import WarehouseError
@@ -36,6 +37,7 @@ from messaging_assets.warehouse.held import Held, read_held, target_of
 from messaging_assets.warehouse.ledger import LedgerEntry, ensure_bookkeeping, keep_columns, write_entry
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
+from messaging_assets.warehouse.memory import MEMORY_LIMIT, with_enough_memory
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
     Published,
@@ -148,7 +150,10 @@ def sync_resource(
         typed_failures(location.database),
     ):
         report = Reporter(progress, rate=lambda: api.transport.rate)
-        return sync.run(stage, report, accept_deletions=accept_deletions)
+        result = sync.run(stage, report, accept_deletions=accept_deletions)
+        if result.changed or result.deleted or result.restored:
+            compact_if_worth(location, holding=connection.name)
+        return result
 
 
 class _Sync:
@@ -279,8 +284,12 @@ class _Sync:
                 timeout=lock_timeout(),
                 waiting=self.waiting,
             )
-        with self._database() as database:
-            return self._publish(database, target, intake, accept=accept)
+
+        def publish(memory: str | None) -> SyncResult:
+            with self._database(memory) as database:
+                return self._publish(database, target, intake, accept=accept)
+
+        return with_enough_memory(publish)
 
     def _keep_large_integers_exact(self, intake: Intake, target: Target) -> None:
         """Where numbers come into a column that holds integers too large for them, both become text."""
@@ -355,8 +364,12 @@ class _Sync:
                 write_entry(database, self.connection.name, self.account.failed(error.what))
             raise
 
-    def _database(self) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return open_database(self.location.database, timeout=lock_timeout(), waiting=self.waiting)
+    def _database(
+        self, memory: str | None = MEMORY_LIMIT
+    ) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return open_database(
+            self.location.database, timeout=lock_timeout(), memory=memory, waiting=self.waiting
+        )
 
     def _result(self, target: Target, entry: LedgerEntry, changes: tuple[str, ...]) -> SyncResult:
         verified: Verified = entry.verified  # type: ignore[assignment]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -16,7 +18,7 @@ from messaging_assets.warehouse.spool import ROW_HASH
 from messaging_assets.warehouse.sql import qualified, quoted
 
 # Rows read at once while digests are made; the keys of so many are held as texts meanwhile.
-BATCH_ROWS = 100_000
+BATCH_ROWS = 20_000
 DELETED_AT = "deleted_at"
 
 
@@ -73,7 +75,14 @@ def is_empty(database: duckdb.DuckDBPyConnection, schema: str, table: str) -> bo
     return not found
 
 
-def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key: Sequence[str]) -> RowIndex:
+def held_rows(
+    database: duckdb.DuckDBPyConnection,
+    schema: str,
+    table: str,
+    key: Sequence[str],
+    *,
+    since: tuple[str, datetime] | None = None,
+) -> RowIndex:
     """The digests of the rows that a table holds.
 
     A row marked as deleted gets a digest that no content has, so that it counts as changed when it
@@ -84,11 +93,13 @@ def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key:
         schema: The table's schema.
         table: The table.
         key: The columns of its primary key.
+        since: A column and an instant: only rows that are as young by it. All, if nothing is given.
     """
     keys_of = ", ".join(quoted(column) for column in key)
+    condition = "" if since is None else f" WHERE {quoted(since[0])} >= TIMESTAMPTZ '{since[1].isoformat()}'"
     query = (
         f"SELECT {keys_of}, {ROW_HASH}, {DELETED_AT} IS NOT NULL AS gone "  # noqa: S608 - quoted names
-        f"FROM {qualified(schema, table)}"
+        f"FROM {qualified(schema, table)}{condition}"
     )
     keys: list[Digests] = []
     contents: list[Digests] = []
@@ -101,7 +112,7 @@ def held_rows(database: duckdb.DuckDBPyConnection, schema: str, table: str, key:
         living.append(~gone)
     if not keys:
         return RowIndex()
-    return RowIndex(np.concatenate(keys), np.concatenate(contents), np.concatenate(living))
+    return RowIndex(_joined(keys), _joined(contents), _joined(living))
 
 
 def inexact_columns(
@@ -137,6 +148,13 @@ def missing_keys(
     schema_of_keys = reader.schema
     found = [batch.filter(pa.array(missing.mask(_key_digests(batch, key)))) for batch in reader]
     return pa.Table.from_batches(found, schema=schema_of_keys)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """One array of many, which are let go: of a million rows one column at a time is there twice."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _key_digests(batch: pa.RecordBatch, key: Sequence[str]) -> Digests:

@@ -9,10 +9,16 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
-from messaging_assets.api.page import Page
+import orjson
+
+from messaging_assets.api.page import Page, PageDecoder
 
 Ordering = Literal["ascending", "descending", "updated ascending", "updated descending", "none"]
+Total = Literal["right", "absent", "null", "text", "too high", "too low"]
+# By how many rows a wrong total is off.
+TOTAL_ERROR = 7
 FOUNDED = datetime(2026, 1, 1, tzinfo=UTC)
+_DECODE = PageDecoder("data")
 
 
 @dataclass
@@ -20,6 +26,12 @@ class Listing:
     """Rows in an order, changed at random with a rate between requests.
 
     Attributes:
+        reports_total: Whether pages carry a total; what it says is `total`.
+        restlessness: How often something happens between two requests.
+        floods: Whether rows also come in bursts larger than a page, and with dates of the past.
+        moves: Whether rows also move to another place without being changed.
+        hides: Whether a quarter of the rows is hidden after slicing.
+        ties: Whether ten rows in a row have the same created_at, so that id does not order them.
         alive: The ids of the rows that lived when the reading began and live still.
     """
 
@@ -28,22 +40,28 @@ class Listing:
     limit: int
     ordering: Ordering = "ascending"
     cap: int | None = None
+    extra: int = 0
     reports_total: bool = True
+    total: Total = "right"
     restlessness: float = 0.0
+    floods: bool = False
+    moves: bool = False
+    hides: bool = False
+    ties: bool = False
     in_flight: int = 1
     start: int = 0
     maximum_offset: int | None = None
     asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._clock = 0
+        self._clock = self._made = 0
         self._served = False
         self.list: list[dict[str, Any]] = []
         for _ in range(self.rows):
             self._insert()
         if self.ordering == "none":
             self.random.shuffle(self.list)
-        self.alive = {row["id"] for row in self.list}
+        self.alive = {row["id"] for row in self.list if not self._is_hidden(row)}
 
     @property
     def ids(self) -> list[str]:
@@ -59,20 +77,37 @@ class Listing:
     def serve(self, offset: int, limit: int) -> Page:
         self._served = True
         self.asked.append(offset)
-        size = limit if self.cap is None else min(limit, self.cap)
-        page = Page([dict(row) for row in self.list[offset : offset + size]], self._total())
+        size = (limit if self.cap is None else min(limit, self.cap)) + self.extra
+        rows = [row for row in self.list[offset : offset + size] if not self._is_hidden(row)]
+        page = _DECODE(orjson.dumps({"data": rows, **self._total()}))
         if self.random.random() < self.restlessness:
             self._change()
         return page
 
-    def _total(self) -> int | None:
-        return len(self.list) if self.reports_total else None
+    def _total(self) -> dict[str, object]:
+        rows = len(self.list)
+        said: dict[Total, object] = {
+            "right": rows,
+            "null": None,
+            "text": str(rows),
+            "too high": rows + TOTAL_ERROR,
+            "too low": max(0, rows - TOTAL_ERROR),
+        }
+        return {"total": said[self.total]} if self.reports_total and self.total != "absent" else {}
+
+    def _is_hidden(self, row: dict[str, Any]) -> bool:
+        return self.hides and int(row["id"][1:]) % 4 == 0
+
+    def _new_row(self, at: int) -> dict[str, Any]:
+        self._made += 1
+        created = FOUNDED + timedelta(seconds=at // 10 * 10 if self.ties else at)
+        # Ids that say nothing about the order.
+        identity = f"r{self._made * 7919 % 100_003}"
+        return {"id": identity, "created_at": created.isoformat(), "updated": self._clock, "at": at}
 
     def _insert(self) -> None:
         self._clock += 1
-        created = (FOUNDED + timedelta(seconds=self._clock)).isoformat()
-        # Ids that say nothing about the order.
-        row = {"id": f"r{self._clock * 7919 % 100_003}", "created_at": created, "updated": self._clock}
+        row = self._new_row(self._clock)
         if "descending" in self.ordering:
             self.list.insert(0, row)
         elif self.ordering == "none" and self._served:
@@ -80,18 +115,40 @@ class Listing:
         else:
             self.list.append(row)
 
+    def _flood(self, place: int, count: int) -> None:
+        """Rows come in at a place, with the date of the row that stands there; by update they stand last."""
+        for _ in range(count):
+            if self.ordering.startswith("updated"):
+                self._insert()
+            else:
+                self.list.insert(place, self._new_row(self.list[place]["at"]))
+
     def _change(self) -> None:
-        kind = self.random.choice(["insert", "delete", "burst", "edit", "edit", "edit"])
+        kinds = ["insert", "delete", "burst", "edit", "edit", "edit"]
+        kinds += ["flood", "flood"] * self.floods + ["move", "move"] * self.moves
+        kind = self.random.choice(kinds)
         if kind == "insert" or not self.list:
             self._insert()
         elif kind == "edit":
             self._edit(self.random.choice(self.list))
+        elif kind == "move":
+            row = self.list.pop(self._place())
+            self.list.insert(
+                self.random.choice([0, self.random.randint(0, len(self.list)), len(self.list)]), row
+            )
+        elif kind == "flood":
+            self._flood(self._place(), self.random.choice([1, 2 * self.limit + 1]))
         else:
-            first = self.random.randrange(len(self.list))
-            count = 1 if kind == "delete" else self.random.choice([2, self.limit])
+            first = self._place()
+            count = 1 if kind == "delete" else self.random.choice([2, self.limit, 2 * self.limit + 1])
             for row in self.list[first : first + count]:
                 self.alive.discard(row["id"])
             del self.list[first : first + count]
+
+    def _place(self) -> int:
+        """A place in the list: its ends, where things mostly happen, or anywhere."""
+        last = len(self.list) - 1
+        return self.random.choice([0, self.random.randint(0, last), last])
 
     def _edit(self, row: dict[str, Any]) -> None:
         self._clock += 1

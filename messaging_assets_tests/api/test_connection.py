@@ -68,6 +68,8 @@ def test_what_a_file_does_not_say_has_defaults(tmp_path: Path) -> None:
     assert connection.sensor == Sensor(60, enabled=True)
     assert connection.freshness == Freshness(2.0, 6.0, 24.0, 72.0)
     assert connection.max_deleted_share == 0.1
+    assert connection.analytics.time_zone == "UTC"
+    assert connection.analytics.column("messages", "channel_id") == "channel_id"
     users = connection.resource("users")
     assert users.endpoint == {"path": "users"}
     assert users.error_handler.retry_on_status_codes == GUIDES_ERROR_HANDLER.retry_on_status_codes
@@ -90,6 +92,7 @@ def test_what_a_file_says_is_read(tmp_path: Path) -> None:
         sensor: {interval_seconds: 30, enabled: false}
         freshness: {warn_after_hours: 1, fail_after_hours: 2.5}
         max_deleted_share: 0.5
+        analytics: {time_zone: Europe/Zurich, columns: {messages: {channel_id: room}}}
         client:
           paginator: {type: offset, limit: 50}
         resources:
@@ -101,6 +104,7 @@ def test_what_a_file_says_is_read(tmp_path: Path) -> None:
           - name: posts
             columns: {key: {primary_key: true, data_type: bigint}}
             endpoint: {paginator: {type: offset, limit: 10}}
+          - messages
         """,
     )
     assert connection.owners == ("team:data", "someone@example.com")
@@ -110,7 +114,10 @@ def test_what_a_file_says_is_read(tmp_path: Path) -> None:
     assert connection.sensor == Sensor(30, enabled=False)
     assert connection.freshness == Freshness(1.0, 2.5, 24.0, 72.0)
     assert connection.max_deleted_share == 0.5
-    groups, posts = connection.resources
+    assert connection.analytics.time_zone == "Europe/Zurich"
+    assert connection.analytics.column("messages", "channel_id") == "room"
+    assert connection.analytics.column("messages", "user_id") == "user_id"
+    groups, posts, _ = connection.resources
     assert (groups.name, groups.table) == ("userGroups", "user_groups")
     assert groups.primary_key == ("team", "id")
     assert groups.write_disposition == "merge"
@@ -288,6 +295,28 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_their_place(tmp_path: Pa
             "fail_after_hours: has to be more",
         ),
         ("client: {}\nresources: [users]\nschedules: {sync: {timezone: Europe/Berln}}", "`Europe/Berlin`?"),
+        ("client: {}\nresources: [users]\nanalytics: {time_zone: Europe/Zurch}", "`Europe/Zurich`?"),
+        ("client: {}\nresources: [users]\nanalytics: {time_zone: localtime}", "is not a time zone"),
+        (
+            "client: {}\nresources: [users]\nanalytics: {columns: {user: {}}}",
+            "analytics.columns.user: unknown key; did you mean `users`?",
+        ),
+        (
+            "client: {}\nresources: [users]\nanalytics: {columns: {messages: {text: body}}}",
+            "analytics.columns.messages: there is no resource `messages` in this file; resources: `users`",
+        ),
+        (
+            "client: {}\nresources: [messages]\nanalytics: {columns: {messages: {channel: room}}}",
+            "analytics.columns.messages.channel: unknown key; did you mean `channel_id`?",
+        ),
+        (
+            "client: {}\nresources: [messages]\nanalytics: {columns: {messages: {channel_id: roomId}}}",
+            "channel_id: is not the name of a column: in the warehouse it is called `room_id`",
+        ),
+        (
+            "client: {}\nresources: [messages]\nanalytics: {columns: {messages: {channel_id: null}}}",
+            "analytics.columns.messages.channel_id: has to be the name of a column, not nothing",
+        ),
         (
             "client: {timeouts: {read: 0}}\nresources: [users]",
             "client.timeouts.read: has to be a number above 0",

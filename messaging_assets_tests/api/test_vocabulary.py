@@ -342,7 +342,10 @@ def replaced(document: Any, path: tuple[Any, ...], key: Any, value: Any) -> Any:
     return document
 
 
-CONTENT = yaml.safe_load(PACKAGED.read_text(encoding="utf-8"))
+CONTENT = {
+    **yaml.safe_load(PACKAGED.read_text(encoding="utf-8")),
+    "analytics": {"time_zone": "Europe/Zurich", "columns": {"messages": {"channel_id": "room"}}},
+}
 FIELDS = [path for path in places(CONTENT) if path]
 
 
@@ -392,3 +395,22 @@ def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(ConfigurationError):
         read_connection(file)
+
+
+@pytest.mark.parametrize(
+    ("client", "mistake"),
+    [
+        ({"in_flight": 1, "requests_per_second": 0.5}, None),
+        ({"in_flight": 0}, "client.in_flight: has to be a whole number of at least 1, not 0"),
+        ({"in_flight": 2.5}, "client.in_flight: has to be a whole number of at least 1, not 2.5"),
+        ({"requests_per_second": 0}, "client.requests_per_second: has to be a number above 0, not 0"),
+        ({"requests_per_second": "5"}, "client.requests_per_second: has to be a number above 0, not a text"),
+        ({"request_per_second": 5}, "client.request_per_second: unknown key"),
+    ],
+)
+@pytest.mark.parametrize("python", [True, False])
+def test_how_fast_the_api_may_be_asked(client: dict[str, Any], mistake: str | None, python: bool) -> None:
+    address = {"base_url": ADDRESS} if python else {}
+    found = messages({"client": {**address, **client}, "resources": ["users"]}, python=python)
+    assert len(found) == (mistake is not None)
+    assert all(told.startswith(mistake or "-") for told in found)

@@ -50,6 +50,28 @@ def test_it_is_opened_as_soon_as_it_is_free(file: Path) -> None:
         assert time.monotonic() - started < 3
 
 
+def test_whoever_waits_for_the_file_is_told_once_for_whom(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging_assets.warehouse.database.QUIET_SECONDS", 0.05)
+    with elsewhere(hold_database, file) as (process, pipe):
+        told: list[str] = []
+
+        def waiting(words: str) -> None:
+            told.append(words)
+            pipe.send(0.5)
+
+        with open_database(file, timeout=20, waiting=waiting):
+            pass
+    assert len(told) == 1
+    assert told[0].startswith(f"waiting up to 20 s for the DuckDB file, held by process {process.pid}, ")
+
+
+def test_a_file_that_is_free_is_not_waited_for(file: Path) -> None:
+    with open_database(file, timeout=20, waiting=pytest.fail):
+        pass
+
+
 def test_this_process_itself_is_waited_for_too(file: Path) -> None:
     with (
         open_database(file),
@@ -133,6 +155,27 @@ def test_a_damaged_file_is_told(platform: Platform) -> None:
         platform.sync("messages")
 
 
+def test_damage_at_any_place_is_told_or_does_no_harm(platform: Platform) -> None:
+    platform.sync("messages")
+    whole = platform.location.database.read_bytes()
+    told = 0
+    for edition, block in enumerate(range(12288, len(whole), 262144)):
+        content = bytearray(whole)
+        content[block + 20] ^= 0x5A
+        platform.location.database.write_bytes(content)
+        platform.sandbox.reshape("messages", lambda row, n=edition: {**row, "text": f"edition {n}"})  # type: ignore[misc]
+        try:
+            platform.sync("messages", mode="reconcile")
+        except WarehouseUnusableError as error:
+            assert "damaged or is no DuckDB database" in str(error)
+            told += 1
+        else:
+            texts = platform.query("SELECT DISTINCT text FROM chat.messages")
+            assert texts == [(f"edition {edition}",)]
+        platform.location.database.with_name("chat.duckdb.wal").unlink(missing_ok=True)
+    assert told
+
+
 def test_a_folder_is_no_file(platform: Platform) -> None:
     platform.location.database.mkdir(parents=True)
     with pytest.raises(WarehouseUnusableError, match="can't be read or written"):
@@ -176,6 +219,8 @@ def test_values_in_texts_of_duckdb_are_not_passed_on(file: Path) -> None:
         ("IO Error: Could not write file: No space left on device", "the disk is full"),
         ("IO Error: File too large", "the disk is full"),
         ("IO Error: Corrupt database file: computed checksum 1", "damaged"),
+        ("IO Error: Could not read enough bytes from file: attempted to read 9 bytes", "damaged"),
+        ('IO Error: Failure while replaying WAL file "a.wal": WAL does not match', "the log beside the file"),
     ],
 )
 def test_what_the_disk_says_is_said_plainly(file: Path, text: str, message: str) -> None:

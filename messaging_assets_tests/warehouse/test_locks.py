@@ -43,6 +43,36 @@ def test_whoever_waits_in_vain_is_told_who_holds_it(location: WarehouseLocation)
         assert time.monotonic() - started < 2
 
 
+def test_whoever_waits_is_told_once_for_whom(
+    location: WarehouseLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging_assets.warehouse.locks.QUIET_SECONDS", 0.05)
+    with elsewhere(hold_lock, location, "chat") as (process, pipe):
+        told: list[str] = []
+
+        def waiting(words: str) -> None:
+            told.append(words)
+            pipe.send("let go")
+
+        with sync_lock(location, "chat", purpose="waiting", timeout=20, waiting=waiting):
+            pass
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"waiting up to 20 s for another sync of chat: process {process.pid}, syncing for a test, since 20"
+    )
+
+
+def test_who_need_not_wait_or_not_for_long_is_told_nothing(location: WarehouseLocation) -> None:
+    with sync_lock(location, "chat", purpose="x", timeout=20, waiting=pytest.fail):
+        pass
+    with (
+        elsewhere(hold_lock, location, "chat"),
+        pytest.raises(WarehouseBusyError),
+        sync_lock(location, "chat", purpose="x", timeout=0.1, waiting=pytest.fail),
+    ):
+        pass
+
+
 def test_other_connections_do_not_wait(location: WarehouseLocation) -> None:
     with elsewhere(hold_lock, location, "chat"), sync_lock(location, "other", purpose="x", timeout=0):
         assert is_held(location, "other") is not None
