@@ -38,7 +38,7 @@ _FOREIGN_LOCK_SIGN = "Could not set lock on file"
 # What DuckDB says where a thread of this process has the file open already.
 _OWN_LOCK_SIGNS = ("Unique file handle conflict", "same database file with a different configuration")
 _FULL_SIGNS = ("No space left", "File too large", "Disk quota exceeded")
-_DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum")
+_DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum", "Could not read enough bytes")
 
 
 @contextmanager
