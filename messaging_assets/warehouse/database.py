@@ -38,6 +38,7 @@ _FOREIGN_LOCK_SIGN = "Could not set lock on file"
 # What DuckDB says where a thread of this process has the file open already.
 _OWN_LOCK_SIGNS = ("Unique file handle conflict", "same database file with a different configuration")
 _FULL_SIGNS = ("No space left", "File too large", "Disk quota exceeded")
+_LOG_SIGN = "Failure while replaying WAL"
 _DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum", "Could not read enough bytes")
 
 
@@ -201,6 +202,13 @@ def disk_trouble(text: str, path: Path) -> WarehouseUnusableError | None:
             "the disk is full; the tables are as they were before",
             where=str(path),
             remedy="free some disk space and sync again",
+        )
+    if _LOG_SIGN in text:
+        return WarehouseUnusableError(
+            "the log beside the file is damaged or belongs to another file; nothing was written",
+            where=str(path),
+            remedy=f"restore both from a copy; or move {path.name}.wal away, which gives up what was written last, "
+            "and sync again",
         )
     if any(sign in text for sign in _DAMAGE_SIGNS):
         return WarehouseUnusableError(
