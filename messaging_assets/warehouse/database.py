@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +79,20 @@ def open_database(
             yield connection
         finally:
             connection.close()
+
+
+@contextmanager
+def transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All that is done meanwhile, or nothing of it."""
+    database.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        # An error of the file itself has ended the transaction already.
+        with suppress(duckdb.Error):
+            database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
 
 
 def when_unlocked(
@@ -207,8 +221,8 @@ def disk_trouble(text: str, path: Path) -> WarehouseUnusableError | None:
         return WarehouseUnusableError(
             "the log beside the file is damaged or belongs to another file; nothing was written",
             where=str(path),
-            remedy=f"restore both from a copy; or move {path.name}.wal away, which gives up what was written last, "
-            "and sync again",
+            remedy=f"restore both from a copy; or move {path.name}.wal away, which gives up what was written "
+            "last, and sync again",
         )
     if any(sign in text for sign in _DAMAGE_SIGNS):
         return WarehouseUnusableError(

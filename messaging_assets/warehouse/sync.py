@@ -28,7 +28,7 @@ from messaging_assets.api.source import Api
 from messaging_assets.warehouse.account import Account, Intake, TableState
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, numbers_for_integers
 from messaging_assets.warehouse.compaction import compact_if_worth
-from messaging_assets.warehouse.database import open_database
+from messaging_assets.warehouse.database import open_database, transaction
 from messaging_assets.warehouse.deletions import decide, without_rejected
 from messaging_assets.warehouse.errors import WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
@@ -304,7 +304,7 @@ class _Sync:
         self, database: duckdb.DuckDBPyConnection, target: Target, intake: Intake, *, accept: bool
     ) -> SyncResult:
         """The one transaction: rows, rejects, deletions, ledger."""
-        with _transaction(database):
+        with transaction(database):
             ensure_bookkeeping(database, target.schema)
             changes = create_table(database, target, intake.spool.types)
             published = Published()
@@ -358,7 +358,7 @@ class _Sync:
                 typed_failures(self.location.database),
                 # Whoever holds the file was waited for already.
                 open_database(self.location.database, timeout=0.0) as database,
-                _transaction(database),
+                transaction(database),
             ):
                 ensure_bookkeeping(database, self.connection.name)
                 write_entry(database, self.connection.name, self.account.failed(error.what))
@@ -408,16 +408,3 @@ def _missing(database: duckdb.DuckDBPyConnection, target: Target, intake: Intake
     unseen = UnseenKeys() if target.disposition == "append" else intake.reading.unseen()
     missing = missing_keys(database, target.schema, target.table, target.key, unseen)
     return without_rejected(missing, intake.spool.rejected)
-
-
-@contextlib.contextmanager
-def _transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    database.execute("BEGIN TRANSACTION")
-    try:
-        yield
-    except BaseException:
-        # An error of the file itself has ended the transaction already.
-        with contextlib.suppress(duckdb.Error):
-            database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")

@@ -9,8 +9,7 @@ No lock of a sync is taken: a sync publishes in one transaction, and nobody else
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from messaging_assets.api.connection import Connection
 from messaging_assets.api.settings import lock_timeout
 from messaging_assets.warehouse.analytics.model import Model, read_models
 from messaging_assets.warehouse.analytics.sources import Sources
-from messaging_assets.warehouse.database import open_database
+from messaging_assets.warehouse.database import open_database, transaction
 from messaging_assets.warehouse.errors import WarehouseMissingError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.memory import with_enough_memory
@@ -194,7 +193,7 @@ class _Refresh:
         if missing:
             return self._completed(replace(result, skipped=missing))
         definition = self._definition(self._sources.provide(self._model.reads))
-        with _transaction(self._database):
+        with transaction(self._database):
             reason = self._why_anew(made, definition)
             result = self._make_anew(result, reason) if reason else self._write_differences(result, days)
             if result.changed:
@@ -352,16 +351,3 @@ class _Refresh:
         columns = self._columns()
         rows = self._count() if columns else 0
         return replace(result, rows=rows, columns=columns, seconds=time.monotonic() - self._clock)
-
-
-@contextmanager
-def _transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    database.execute("BEGIN TRANSACTION")
-    try:
-        yield
-    except BaseException:
-        # An error of the file itself has ended the transaction already.
-        with suppress(duckdb.Error):
-            database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
