@@ -1,4 +1,4 @@
-"""The command line: `messaging sync`, `messaging check`, `messaging status`.
+"""The command line: `messaging sync`, `check`, `status`, `plan`, `export` and `compact`.
 
 Arguments in, words and exit codes out. A sync goes through Dagster, so that it stands in the same history
 as the runs of `dagster dev`. What is printed is computed elsewhere.
@@ -8,7 +8,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -23,6 +23,7 @@ from messaging_assets.api.errors import MessagingError
 if TYPE_CHECKING:
     from messaging_assets.orchestration.headless import RunReport
     from messaging_assets.warehouse.ledger import LedgerEntry
+    from messaging_assets.warehouse.plan import Plans
     from messaging_assets.warehouse.status import Status
 
 # Imports of Dagster, dlt's sources and DuckDB stand in the functions that need them: each costs a good
@@ -168,6 +169,55 @@ def status(only: str | None, last: int) -> None:
         sys.exit(1)
 
 
+@main.command()
+@_only
+@_explaining
+def plan(only: str | None) -> None:
+    """Tell how many requests the next sync and the next reconcile will take, and how long.
+
+    Asks the API for one page of each resource, and the ledger for what the last syncs took.
+    """
+    from messaging_assets.orchestration.resources import database_file
+    from messaging_assets.warehouse.location import WarehouseLocation
+    from messaging_assets.warehouse.plan import busy_note, read_plans
+
+    broken = False
+    for connection in _chosen(only):
+        click.secho(connection.name, bold=True)
+        try:
+            location = WarehouseLocation(database_file(connection))
+            busy = busy_note(connection, location)
+            with nullcontext(None) if busy else _opened(connection) as api:
+                found = read_plans(connection, location, api)
+        except MessagingError as error:
+            broken = True
+            click.secho(f"{connection.name}: {error}", fg="red", err=True)
+            continue
+        _show_plans(connection, found, [busy] if busy else [])
+    if broken:
+        sys.exit(1)
+
+
+def _show_plans(connection: Connection, found: "Plans", notes: Sequence[str]) -> None:
+    from messaging_assets.warehouse.plan import total_of
+
+    rate, in_flight = connection.client.get("requests_per_second"), connection.client.get("in_flight", 8)
+    pace = "as fast as the API answers" if rate is None else f"at most {rate:g} requests a second"
+    click.echo(f"  {pace}, {in_flight} in flight")
+    for note in (*notes, *found.notes):
+        click.echo(f"  note: {note}")
+    unknown = "not known"
+    rows = [
+        [p.resource, p.rows, p.held, p.sync or unknown, p.reconcile or unknown, p.known_from]
+        for p in found.plans
+    ]
+    sync = total_of([plan.sync for plan in found.plans])
+    reconcile = total_of([plan.reconcile for plan in found.plans])
+    rows.append(["together", None, None, sync or unknown, reconcile or unknown, None])
+    _table(rows, ["resource", "rows", "held", "next sync", "next reconcile", "known from"])
+    click.echo()
+
+
 def _show_tables(found: "Status") -> None:
     now = datetime.now(UTC)
     rows = [
@@ -202,6 +252,81 @@ def _show_syncs(syncs: "Sequence[LedgerEntry]") -> None:
     ]
     columns = "started (UTC),resource,mode,new,changed,deleted,requests,seconds,outcome"
     _table(rows, columns.split(","))
+
+
+_day = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@main.command()
+@_only
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to; default: `exports` beside the DuckDB file.",
+)
+@click.option("--table", "tables", metavar="NAME", multiple=True, help="This table; can be given again.")
+@click.option(
+    "--from",
+    "first",
+    metavar="DAY",
+    type=_day,
+    help="The first day of messages to write, such as 2026-03-29.",
+)
+@click.option(
+    "--to",
+    "last",
+    metavar="DAY",
+    type=_day,
+    help="The last day of messages to write; the other days stay as they are.",
+)
+@_explaining
+def export(
+    only: str | None,
+    folder: Path | None,
+    tables: tuple[str, ...],
+    first: datetime | None,
+    last: datetime | None,
+) -> None:
+    """Write the tables as Parquet files, messages by day; files whose rows did not change stay."""
+    from messaging_assets.orchestration.resources import database_file
+    from messaging_assets.warehouse.export import Days, export_folder, export_tables
+    from messaging_assets.warehouse.location import WarehouseLocation
+
+    days = Days(first.date() if first else None, last.date() if last else None)
+    broken = False
+    for connection in _chosen(only):
+        try:
+            location = WarehouseLocation(database_file(connection))
+            target = folder or export_folder(location)
+            exported = export_tables(location, connection, target, tables=tables, days=days)
+        except MessagingError as error:
+            broken = True
+            click.secho(f"{connection.name}: {error}", fg="red", err=True)
+            continue
+        click.secho(f"{connection.name} to {target}", bold=True)
+        rows = [
+            [str(done.path.relative_to(target)), done.rows, done.written, done.unchanged, done.removed]
+            for done in exported
+        ]
+        _table(rows, ["file or folder", "rows", "files written", "unchanged", "removed"])
+    if broken:
+        sys.exit(1)
+
+
+@main.command()
+@_only
+@_explaining
+def compact(only: str | None) -> None:
+    """Write the DuckDB file anew, without the space it no longer needs; syncs do so by themselves at need."""
+    from messaging_assets.api.settings import lock_timeout
+    from messaging_assets.orchestration.resources import database_file
+    from messaging_assets.warehouse import compaction
+    from messaging_assets.warehouse.location import WarehouseLocation
+
+    for database in dict.fromkeys(database_file(connection) for connection in _chosen(only)):
+        done = compaction.compact(WarehouseLocation(database), timeout=lock_timeout())
+        before, after = done.bytes_before / 1e6, done.bytes_after / 1e6
+        click.echo(f"{database}: {before:,.1f} MB became {after:,.1f} MB in {done.seconds:.1f} s")
 
 
 def _chosen(only: str | None) -> Sequence[Connection]:

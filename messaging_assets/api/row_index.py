@@ -7,6 +7,7 @@ warehouse.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,9 @@ class RowIndex:
         contents: Digests | None = None,
         living: NDArray[np.bool_] | None = None,
     ) -> None:
-        stored = np.zeros(0, dtype=np.int64) if keys is None else keys
-        held = np.zeros(0, dtype=np.int64) if contents is None else contents
-        self._living = np.ones(len(stored), dtype=np.bool_) if living is None else living
-        _sort_by_first(stored, held, self._living)
-        self._stored = _Run(stored, held, np.zeros(len(stored), dtype=np.uint8))
+        self._keys = np.zeros(0, dtype=np.int64) if keys is None else keys
+        self._contents = np.zeros(0, dtype=np.int64) if contents is None else contents
+        self._living = np.ones(len(self._keys), dtype=np.bool_) if living is None else living
         self._runs: list[_Run] = []
         self._recent: dict[int, tuple[int, int]] = {}
         self._pass = 0
@@ -145,17 +144,24 @@ class RowIndex:
 
     def unseen(self, passes: int = 1) -> "UnseenKeys":
         """The living rows held before the sync that none of the last `passes` passes delivered."""
-        missed = self._stored.passes <= max(0, self._pass - passes)
-        keys = np.unique(self._stored.keys[missed & self._living])
+        stored = self._stored
+        missed = stored.passes <= max(0, self._pass - passes)
+        keys = np.unique(stored.keys[missed & self._living])
         if not len(keys):
             return UnseenKeys()
         # A table that was appended to holds keys more than once; one row of a key stands for all of them.
-        return UnseenKeys(keys[_find(self._stored.keys[~missed], keys) < 0])
+        return UnseenKeys(keys[_find(stored.keys[~missed], keys) < 0])
 
     @property
     def held_before(self) -> int:
         """How many rows were held before the sync."""
-        return len(self._stored.keys)
+        return len(self._keys)
+
+    @cached_property
+    def _stored(self) -> _Run:
+        """The rows held before, sorted when first needed: whoever read them is done with that by then."""
+        _sort_by_first(self._keys, self._contents, self._living)
+        return _Run(self._keys, self._contents, np.zeros(len(self._keys), dtype=np.uint8))
 
     def _record_page(self, keys: Sequence[int], contents: Sequence[int], changes: list[Change]) -> None:
         """Records rows of different keys, and says of each that is not new what it is."""

@@ -29,6 +29,9 @@ from messaging_assets.api.row_index import RowIndex, UnseenKeys
 
 # A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
 MAX_PASSES = 4
+# Pages to have asked for or at hand, for each that may be under way, where the length of the list is known:
+# so the line is not idle while rows are typed and written.
+PAGES_AT_HAND = 4
 # The last look reads on until it meets an unchanged row of the first page, for at most this many pages.
 MAX_LOOKS = 20
 # A list that grows at its end while it is read must end as well: rows created this long after the pass
@@ -346,7 +349,7 @@ class _Window:
         """The page at an offset, fetched ahead or now; asks for the next ones meanwhile."""
         self._fetched_ahead = bool(self._pages) and self._pages[0][0] == offset
         if self._fetched_ahead:
-            self._width = min(self._fetcher.in_flight, self._width + 1)
+            self._widen()
             _, pending = self._pages.popleft()
         else:
             self._width = 1 if self._pages else self._width
@@ -360,8 +363,12 @@ class _Window:
             raise
         self._total = page.total
         if not self._pages:
-            self._width = min(self._fetcher.in_flight, self._width + 1)
+            self._widen()
         return page
+
+    def _widen(self) -> None:
+        pages = 1 if self._total is None else PAGES_AT_HAND
+        self._width = min(pages * self._fetcher.in_flight, self._width + 1)
 
     def close(self) -> bool:
         """Stops fetching ahead; says whether the page taken last had been fetched ahead."""

@@ -143,9 +143,12 @@ def _staged(target: Target) -> str:
 
 def _drop_earlier_versions(database: duckdb.DuckDBPyConnection, target: Target) -> None:
     keys = ", ".join(quoted(name) for name in target.key)
+    same = " AND ".join(f"earlier.{quoted(name)} = repeated.{quoted(name)}" for name in target.key)
     database.execute(
-        f"""DELETE FROM {_staged(target)} WHERE {SEQUENCE} NOT IN
-            (SELECT max({SEQUENCE}) FROM {_staged(target)} GROUP BY {keys})"""  # noqa: S608
+        f"""DELETE FROM {_staged(target)} AS earlier USING
+                (SELECT {keys}, max({SEQUENCE}) AS newest FROM {_staged(target)}
+                 GROUP BY {keys} HAVING count(*) > 1) AS repeated
+            WHERE {same} AND earlier.{SEQUENCE} < repeated.newest"""  # noqa: S608
     )
 
 

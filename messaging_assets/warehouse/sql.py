@@ -1,4 +1,4 @@
-"""Writing SQL: quoting names. Statements stand where they are used."""
+"""Writing SQL: quoting names and texts. Statements stand where they are used."""
 
 
 def quoted(name: str) -> str:
@@ -19,3 +19,13 @@ def qualified(schema: str, table: str) -> str:
         '"messaging"."users"'
     """
     return f"{quoted(schema)}.{quoted(table)}"
+
+
+def literal(text: str) -> str:
+    """A text as SQL literal, where a parameter can't stand.
+
+    Example:
+        >>> literal("the owner's")
+        "'the owner''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"

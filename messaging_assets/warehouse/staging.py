@@ -102,6 +102,8 @@ def _load(
 def _source(spool: Spool, connection: str, table: str) -> DltSource:
     def rows() -> Iterator[pa.Table]:
         yield from spool.tables()
+        # Arrow keeps what it has freed for itself, and it is DuckDB's turn, which allocates by itself.
+        pa.default_memory_pool().release_unused()
 
     resource = dlt.resource(rows, name=table, write_disposition="replace", file_format="parquet")
 
