@@ -15,6 +15,7 @@ from messaging_assets.api.connection import Resource
 from messaging_assets.api.digests import value_digest
 from messaging_assets.api.increment import HeldRows, KnownOrder
 from messaging_assets.api.reading import is_swept
+from messaging_assets.api.source import offset_settings
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType
 from messaging_assets.warehouse.ledger import LedgerEntry
 from messaging_assets.warehouse.spool import ROW_HASH
@@ -110,6 +111,10 @@ def is_orderable(
         list_order: What the list is ordered by, in the words of `OrderEvidence.shown`.
     """
     if not is_swept(resource) or len(resource.primary_key) != 1 or resource.write_disposition == "append":
+        return False
+    settings = offset_settings(resource)
+    if settings is None or settings.maximum_offset is not None:
+        # Rows beyond the maximum come and go without a trace at the end that is read.
         return False
     if list_order is None or not list_order.startswith(("created_at and id,", "id,")):
         # By created_at alone the order among equals is not known.

@@ -179,3 +179,12 @@ def test_a_parallel_table_of_integer_ids_in_their_order(busy: Platform) -> None:
     result = busy.sync(mode="sync")
     assert (result.verified, result.new, result.deleted) == ("order", 1, 1)
     assert busy.living() == sorted(row["id"] for row in busy.sandbox.rows("things"))
+
+
+def test_a_list_that_is_read_up_to_a_maximum_is_read_as_a_whole(busy: Platform) -> None:
+    rows = [{"id": i, "name": f"thing {i}"} for i in range(200)]
+    endpoint = {"path": "/v1/things", "paginator": {"type": "offset", "limit": 20, "maximum_offset": 100}}
+    busy.things(*rows, endpoint=endpoint)
+    busy.sync(mode="sync")
+    assert ledger(busy, "things")[0].list_order is None
+    assert busy.sync(mode="sync").pages > 5
