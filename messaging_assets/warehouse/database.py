@@ -15,6 +15,7 @@ import duckdb
 
 from messaging_assets.warehouse.errors import (
     WarehouseBusyError,
+    WarehouseDamagedError,
     WarehouseError,
     WarehouseMissingError,
     WarehouseUnusableError,
@@ -39,6 +40,8 @@ _FOREIGN_LOCK_SIGN = "Could not set lock on file"
 _OWN_LOCK_SIGNS = ("Unique file handle conflict", "same database file with a different configuration")
 _FULL_SIGNS = ("No space left", "File too large", "Disk quota exceeded")
 _LOG_SIGN = "Failure while replaying WAL"
+# Where the log can't be written, DuckDB says that the transaction has failed.
+_UNOPENED_SIGN = "Cannot open file"
 _DAMAGE_SIGNS = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum", "Could not read enough bytes")
 
 
@@ -193,7 +196,7 @@ def explained(error: duckdb.Error, path: Path) -> WarehouseError:
     trouble = disk_trouble(str(error), path)
     if trouble is not None:
         return trouble
-    if isinstance(error, duckdb.IOException):
+    if isinstance(error, duckdb.IOException) or _UNOPENED_SIGN in str(error):
         return WarehouseUnusableError(
             "the file can't be read or written; the tables are as they were before",
             where=str(path),
@@ -218,16 +221,17 @@ def disk_trouble(text: str, path: Path) -> WarehouseUnusableError | None:
             remedy="free some disk space and sync again",
         )
     if _LOG_SIGN in text:
-        return WarehouseUnusableError(
+        return WarehouseDamagedError(
             "the log beside the file is damaged or belongs to another file; nothing was written",
             where=str(path),
             remedy=f"restore both from a copy; or move {path.name}.wal away, which gives up what was written "
             "last, and sync again",
         )
     if any(sign in text for sign in _DAMAGE_SIGNS):
-        return WarehouseUnusableError(
-            "the file is damaged or is no DuckDB database; nothing was written to it",
+        return WarehouseDamagedError(
+            "the file is damaged or is no DuckDB database; its tables are left as they are",
             where=str(path),
-            remedy="restore the file from a copy, or move it away and sync again",
+            remedy=f"restore the file from a copy and remove {path.name}.wal, or move both away; "
+            "then sync again",
         )
     return None

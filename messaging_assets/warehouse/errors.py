@@ -19,5 +19,9 @@ class WarehouseUnusableError(WarehouseError):
     """The file can't be used at all: it is no DuckDB file, it is damaged, or it can't be written."""
 
 
+class WarehouseDamagedError(WarehouseUnusableError):
+    """The file, or the log beside it, is damaged. It is left as it is, so that it can be looked at."""
+
+
 class StagingError(WarehouseError):
     """dlt could not load the changed rows into the staging schema."""

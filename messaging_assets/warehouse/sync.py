@@ -30,7 +30,7 @@ from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_t
 from messaging_assets.warehouse.compaction import compact_if_worth
 from messaging_assets.warehouse.database import open_database, transaction
 from messaging_assets.warehouse.deletions import decide, without_rejected
-from messaging_assets.warehouse.errors import WarehouseError
+from messaging_assets.warehouse.errors import WarehouseDamagedError, WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.garbage import rare_collections
 from messaging_assets.warehouse.held import Held, read_held, target_of
@@ -352,6 +352,9 @@ class _Sync:
         """Notes a failure in the ledger, if the file can be opened at all, and lets it pass."""
         try:
             yield
+        except WarehouseDamagedError:
+            # Left as it is, so that all that can be read in it stays.
+            raise
         except MessagingError as error:
             with (
                 contextlib.suppress(MessagingError),
