@@ -13,14 +13,14 @@ UV = uv
 sync dev: FOLDER = .venv
 sync dev: REQUIREMENTS = requirements.txt
 sync dev: INCLUDED = requirements.txt
-test: FOLDER = .venv
-test: REQUIREMENTS = requirements-test.txt
-test: INCLUDED = requirements.txt requirements-test.txt
+test benchmark: FOLDER = .venv
+test benchmark: REQUIREMENTS = requirements-test.txt
+test benchmark: INCLUDED = requirements.txt requirements-test.txt
 test-embedded-elt: FOLDER = .venv-embedded-elt
 test-embedded-elt: REQUIREMENTS = requirements-embedded-elt.txt
 test-embedded-elt: INCLUDED = requirements-embedded-elt.txt
 
-.PHONY: help sync dev test test-embedded-elt requirements clean install
+.PHONY: help sync dev test test-embedded-elt benchmark requirements clean install
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +48,10 @@ test-embedded-elt: ## the tests that exercise Dagster, with the Dagster that dag
 	@$(set_up)
 	@.venv-embedded-elt/bin/python -m pytest -m dagster $(ARGS)
 
+benchmark: ## measure against a hand-written script and plain dlt (ARGS="--quick", ARGS="first-sync unchanged")
+	@$(set_up)
+	@.venv/bin/python -m benchmarks $(ARGS)
+
 # Dagster makes its files readable by everybody, so the folder around them is not.
 private_history = mkdir -p .dagster && chmod 700 .dagster
 
@@ -61,7 +65,7 @@ requirements: ## pin the packages anew (needs uv; ARGS=--upgrade takes the newes
 
 clean: ## remove the environments and caches, not the data
 	rm -rf .venv .venv-embedded-elt .mypy_cache .ruff_cache .hypothesis .pytest_cache .tmp_dagster_home_*
-	find messaging_assets messaging_assets_tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks messaging_assets messaging_assets_tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # FOLDER/installed says where the environment was made, and names the requirements files that are completely installed,
 # each with a checksum. It is written last. An environment without it, or one that was moved or has lost its Python, is

@@ -99,6 +99,8 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     headers = ["table", "rows", "new", "changed", "deleted", "verified", "seconds"]
     click.echo()
     _table(rows, headers)
+    for report in reports:
+        _show_analytics(report)
     loaded = [report for report in reports if report.tables]
     for database in dict.fromkeys(report.database for report in loaded):
         click.echo(f"\nDuckDB file: {database}")
@@ -107,6 +109,15 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     failures = [failure for report in reports for failure in report.failures]
     if failures:
         _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
+
+
+def _show_analytics(report: "RunReport") -> None:
+    found = report.analytics
+    if found.models:
+        changed = f"{found.changed} of them changed" if found.changed else "none of them changed"
+        click.echo(f"\nAnalytics: {found.refreshed} of {found.models} tables are up to date, {changed}")
+    for skipped in found.skipped:
+        click.echo(f"  skipped {skipped}")
 
 
 @main.command()

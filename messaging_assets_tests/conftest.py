@@ -4,7 +4,7 @@ What belongs to one ring alone stands in the conftest.py of that folder.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,18 @@ from dlt.common.runtime.run_context import RunContext
 
 SETTING_PREFIXES = ("SOURCES__", "DESTINATION__", "MESSAGING__", "DLT_", "RUNTIME__", "LOAD__", "NORMALIZE__")
 BARE_SETTINGS = ("CLIENT_ID", "CLIENT_SECRET", "BASE_URL", "TOKEN_URL")
+# What was seen of each fault of the fault matrix, as a row of its table.
+FAULTS_SEEN = pytest.StashKey[list[Sequence[str]]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the fault matrix as it was seen, where it ran."""
+    if FAULTS_SEEN in config.stash:
+        from messaging_assets_tests.fault_matrix import as_text
+
+        seen: list[Sequence[str]] = config.stash[FAULTS_SEEN]
+        terminalreporter.section("fault matrix")
+        terminalreporter.write_line(as_text(seen))
 
 
 class IsolatedRunContext(RunContext):

@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from messaging_assets.cli import main
 from messaging_assets.sandbox import Broken, Faults, Sandbox
+from messaging_assets.warehouse.location import WarehouseLocation
+from messaging_assets.warehouse.locks import sync_lock
 from messaging_assets_tests.conftest import Project
 
 pytestmark = pytest.mark.dagster
@@ -119,7 +121,7 @@ def test_accepting_deletions(sandbox: Sandbox) -> None:
         sandbox.delete("messages", *sandbox.ids("messages")[:200])
         refused = run("sync")
         assert refused.exit_code == 1
-        assert "200 rows would vanish" in refused.output
+        assert "200 of 250 rows would vanish" in refused.output
         assert "200 deletions withheld" in row_of_text(refused.output, "messaging.messages")
         assert "200 deletions withheld" in row_of_text(run("status").output, "messaging.messages")
         accepted = run("sync", "--accept-deletions")
@@ -210,6 +212,20 @@ def test_status_before_and_after_a_sync(sandbox: Sandbox) -> None:
     assert "outcome" in after.output
 
 
+def test_compact_writes_the_file_anew(sandbox: Sandbox, project: Project) -> None:
+    nothing_yet = run("compact")
+    assert nothing_yet.exit_code == 1
+    assert "messaging sync" in nothing_yet.output
+    with sandbox:
+        run("sync")
+    file = project.path / ".warehouse" / "messaging.duckdb"
+    before = file.stat()
+    result = run("compact")
+    assert result.exit_code == 0, result.output
+    assert f"{file}: {before.st_size / 1e6:,.1f} MB became" in result.output
+    assert file.stat().st_ino != before.st_ino
+
+
 def test_an_unknown_connection_is_told(project: Project) -> None:
     result = run("status", "--connection", "nonesuch")
     assert result.exit_code == 1
@@ -279,3 +295,102 @@ def test_the_history_is_the_owners_alone(sandbox: Sandbox, project: Project) -> 
     made = [file for file in (project.path / ".dagster").rglob("*") if file.is_file()]
     assert made
     assert all(file.stat().st_mode & 0o077 == 0 for file in made)
+
+
+def test_plan_before_and_after_a_sync(sandbox: Sandbox) -> None:
+    for _ in range(550):
+        sandbox.insert("messages")
+    with sandbox:
+        before = run("plan")
+        assert before.exit_code == 0, before.output
+        assert "as fast as the API answers, 8 in flight" in before.output
+        assert "note: nothing was synced yet" in before.output
+        assert row_of_text(before.output, "messages").count("10 requests") == 2
+        assert {name: sandbox.count(f"/v1/{name}") for name in ("users", "channels", "messages")} == {
+            "users": 1,
+            "channels": 1,
+            "messages": 1,
+        }
+        assert run("sync").exit_code == 0
+        after = run("plan")
+        ran = run("sync")
+    line = row_of_text(after.output, "messages")
+    assert line.split()[:3] == ["messages", "800", "800"]
+    assert "  2 requests in " in line
+    assert "the API's total and the last sync" in line
+    assert "messages: plan: this sync takes about 2 requests in " in ran.output
+    assert row_of(run("status").output, "messaging.messages")[1] == "800"
+
+
+def test_plan_says_how_long_it_takes_at_the_configured_rate(sandbox: Sandbox, project: Project) -> None:
+    words = "client: {in_flight: 2, requests_per_second: 20}\nresources: [{name: users, endpoint: "
+    paged = "{path: /v1/users, data_selector: data, paginator: {type: offset, limit: 2}}}]\n"
+    project.write("connections/messaging.yaml", words + paged)
+    project.config('[messaging]\nconnections = "connections"\n')
+    # Without words for it in the file, the sandbox wants no token.
+    with Sandbox(users=101, authentication="none") as open_api:
+        result = CliRunner(env={"SOURCES__MESSAGING__BASE_URL": open_api.base_url}).invoke(main, ["plan"])
+    assert result.exit_code == 0, result.output
+    assert "at most 20 requests a second, 2 in flight" in result.output
+    assert row_of_text(result.output, "users").count("101 requests in 5 s") == 2
+    assert row_of_text(result.output, "together").count("101 requests in 5 s") == 2
+
+
+def test_plan_asks_nothing_while_a_sync_is_under_way(sandbox: Sandbox, project: Project) -> None:
+    location = WarehouseLocation(project.path / ".warehouse" / "messaging.duckdb")
+    with sandbox, sync_lock(location, "messaging", purpose="syncing for a test"):
+        result = run("plan")
+    assert result.exit_code == 0, result.output
+    assert "note: messaging is being synced by process" in result.output
+    assert row_of_text(result.output, "messages").count("not known") == 2
+    assert sandbox.count() == 0
+
+
+def test_plan_says_what_it_could_not_ask(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__MESSAGING__CLIENT_SECRET", "not-the-secret")
+    with sandbox:
+        refused = run("plan")
+    assert refused.exit_code == 0, refused.output
+    assert "users is planned without the API: the token endpoint refuses the client" in refused.output
+    assert "not-the-secret" not in refused.output
+    monkeypatch.delenv("SOURCES__MESSAGING__CLIENT_SECRET")
+    missing = run("plan")
+    assert missing.exit_code == 1
+    assert "sources.messaging.client_secret" in missing.output
+
+
+def test_export_writes_the_tables_and_then_only_what_changed(sandbox: Sandbox, project: Project) -> None:
+    with sandbox:
+        run("sync")
+        first = run("export")
+        assert first.exit_code == 0, first.output
+        folder = project.path / ".warehouse" / "exports" / "messaging"
+        assert f"messaging to {folder}" in first.output
+        assert row_of(first.output, "messaging/users.parquet")[1:] == ["20", "1", "0", "0"]
+        files = f"{folder}/messaging/messages/*/*.parquet"
+        assert duckdb.execute(f"SELECT count(*), count(day) FROM '{files}'").fetchall() == [(250, 250)]
+        again = run("export", "--table", "users", "--table", "messages")
+        assert row_of(again.output, "messaging/users.parquet")[1:] == ["20", "0", "1", "0"]
+        assert "channels" not in again.output
+
+
+def test_export_of_some_days_into_a_folder(sandbox: Sandbox, project: Project) -> None:
+    with sandbox:
+        run("sync")
+    days = ("--from", "2024-12-31", "--to", "2024-12-31")
+    result = run("export", "--folder", "out", "--table", "messages", *days)
+    (written,) = (project.path / "out" / "messaging" / "messages").iterdir()
+    assert written.name == "day=2024-12-31"
+    assert row_of(result.output, "messaging/messages")[2] == "1"
+    wrong = run("export", "--from", "yesterday")
+    assert wrong.exit_code == 2
+    assert "'yesterday' does not match the format" in wrong.output
+
+
+def test_export_of_a_table_that_is_not_there(sandbox: Sandbox) -> None:
+    with sandbox:
+        run("sync")
+    result = run("export", "--table", "massages")
+    assert result.exit_code == 1
+    assert "there is no table massages of messaging" in result.output
+    assert "channels, messages, users" in result.output

@@ -30,6 +30,7 @@ TOP_LEVEL = {
     "LICENSE",
     "Makefile",
     "README.md",
+    "benchmarks",
     "dagster.yaml",
     "messaging_assets",
     "messaging_assets_tests",

@@ -34,7 +34,9 @@ from messaging_assets.orchestration.resources import (
     uses_sandbox,
 )
 from messaging_assets.orchestration.translator import MessagingTranslator
+from messaging_assets.warehouse.ledger import known_columns
 from messaging_assets.warehouse.location import WarehouseLocation
+from messaging_assets.warehouse.plan import plan_before_sync
 from messaging_assets.warehouse.quality import table_facts
 from messaging_assets.warehouse.sync import sync_resource
 
@@ -44,7 +46,10 @@ class SyncConfig(Config):
 
     mode: Literal["sync", "reconcile"] = Field(
         default="sync",
-        description="Written to the ledger. Both modes read and verify everything.",
+        description=(
+            "sync reads what it takes to prove what is new and what is gone; reconcile reads everything, and "
+            "so finds every edit."
+        ),
     )
     accept_deletions: bool = Field(
         default=False,
@@ -82,22 +87,34 @@ def _raw_asset(
         with explained(f"syncing {resource.name} of {connection.name}"):
             started = datetime.now(UTC)
             file = warehouse.of(connection)
+            location = WarehouseLocation(file.path)
+            plan = plan_before_sync(connection, resource, location)
+            if plan is not None:
+                context.log.info(plan.line(config.mode))
             result = sync_resource(
                 api.open(connection),
                 connection,
                 resource.name,
-                location=WarehouseLocation(file.path),
+                location=location,
                 mode=config.mode,
                 run_id=context.run.run_id,
                 stage=stage,
                 progress=lambda progress: context.log.info(progress.line()),
+                waiting=context.log.info,
                 accept_deletions=config.accept_deletions,
             )
             with file.get_connection(read_only=True) as database:
                 facts = table_facts(database, connection.name, resource)
+                fields = known_columns(database, connection.name, resource.name)
             results = check_results(connection, resource, result, facts)
             metadata = materialisation_metadata(
-                result, resource, database=file.path, sandbox=uses_sandbox(connection), started=started
+                result,
+                connection,
+                resource,
+                fields=fields,
+                database=file.path,
+                sandbox=uses_sandbox(connection),
+                started=started,
             )
         context.log_event(
             AssetObservation(api_key(connection.name, resource.table), metadata=observation_metadata(result))

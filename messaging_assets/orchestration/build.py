@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dagster import AssetsDefinition, AssetSpec, Definitions, SensorDefinition, in_process_executor
 
 from messaging_assets.api.connection import Connection
+from messaging_assets.orchestration.analytics import analytics_assets
 from messaging_assets.orchestration.assets import raw_assets
+from messaging_assets.orchestration.automation import automation_sensor
 from messaging_assets.orchestration.jobs import reconcile_job, sync_job
 from messaging_assets.orchestration.lineage import api_specs
+from messaging_assets.orchestration.report import report_assets
 from messaging_assets.orchestration.resources import MessagingApi, MessagingDltResource, WarehouseResource
 from messaging_assets.orchestration.schedules import reconcile_schedule, sync_schedule
 from messaging_assets.orchestration.sensors import new_messages_sensors
@@ -35,6 +38,10 @@ def build_definitions(connections: Sequence[Connection]) -> Definitions:
         assets += api_specs(connection)
         assets += raw_assets(connection)
         sensors += new_messages_sensors(connection)
+        analytics = [*analytics_assets(connection), *report_assets(connection)]
+        if analytics:
+            assets += analytics
+            sensors.append(automation_sensor(connection))
     return Definitions(
         assets=assets,
         jobs=[job(connection) for connection in connections for job in (sync_job, reconcile_job)],

@@ -15,6 +15,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, Metada
 
 from messaging_assets.api.connection import Connection, Freshness, Resource
 from messaging_assets.api.proof import is_proof
+from messaging_assets.orchestration.metadata import api_total
 from messaging_assets.orchestration.names import MESSAGES, raw_key
 from messaging_assets.warehouse.quality import CreationFacts, Offending, TableFacts
 from messaging_assets.warehouse.sync import SyncResult
@@ -22,9 +23,9 @@ from messaging_assets.warehouse.sync import SyncResult
 DESCRIPTIONS = {
     "complete": (
         "Every row that the API had during the sync is in the table. Fails when the sync could not prove it, "
-        "or held back deletions because too many rows would vanish; warns when records were rejected. To do: "
-        "read the reason; run the reconcile job; if the deletions are real, run `messaging sync "
-        "--accept-deletions` once; rejected records are in `_rejected_records`."
+        "or held back deletions because too many rows would vanish or records came without an id; warns when "
+        "records were rejected. To do: read the reason; run the reconcile job; if the deletions are real, "
+        "run `messaging sync --accept-deletions` once; rejected records are in `_rejected_records`."
     ),
     "id_unique": (
         "No two rows have the same primary key. To do: run the reconcile job; if it stays, check "
@@ -102,70 +103,91 @@ def check_results(
 
 def complete(result: SyncResult) -> AssetCheckResult:
     """Is every row in the table that the API had?"""
-    metadata: dict[str, MetadataValue] = {
-        "verified": MetadataValue.text(result.verified),
-        "rejected": MetadataValue.int(result.rejected),
-        "deletions_withheld": MetadataValue.int(result.deletions_withheld),
-    }
+    metadata = _account(result)
     if not is_proof(result.verified):
-        return _no("complete", f"not proved: {result.reason}", AssetCheckSeverity.ERROR, metadata)
+        return failed("complete", f"not proved: {result.reason}", AssetCheckSeverity.ERROR, metadata)
+    lost = result.seen - result.rows - result.rejected
+    if lost > 0:
+        told = f"{lost} rows that the API returned are neither in the table nor among the rejected records"
+        return failed("complete", told, AssetCheckSeverity.ERROR, metadata)
     if result.deletions_withheld:
         told = (
-            f"{result.deletions_withheld} rows would vanish, more than the connection allows; none was "
-            "marked. To do: if that is right, run `messaging sync --accept-deletions` once, or launch the "
-            "job with `accept_deletions: true` in the configuration of the op"
+            f"{result.deletions_withheld} rows were not seen; {result.reason}. To do: if they are really "
+            "gone, run `messaging sync --accept-deletions` once, or launch the job with the configuration "
+            "`accept_deletions: true` of the op; records without an id have to be mended "
+            "at the source first"
         )
-        return _no("complete", told, AssetCheckSeverity.ERROR, metadata)
+        return failed("complete", told, AssetCheckSeverity.ERROR, metadata)
     if result.rejected:
         told = (
             f"{result.rejected} records could not be stored and are in {result.connection}._rejected_records"
         )
-        return _no("complete", told, AssetCheckSeverity.WARN, metadata)
-    return _yes("complete", f"proved ({result.verified}): {result.reason}", metadata)
+        return failed("complete", told, AssetCheckSeverity.WARN, metadata)
+    return passed("complete", f"proved ({result.verified}): {result.reason}", metadata)
+
+
+def _account(result: SyncResult) -> dict[str, MetadataValue]:
+    """What it takes to believe the check: the source and the table side by side, and what was mended."""
+    counts = {
+        "rows_in_table": result.rows,
+        "rows_seen": result.seen,
+        "rows_deleted": result.deleted,
+        "deletions_withheld": result.deletions_withheld,
+        "rejected": result.rejected,
+        "drift_repaired": result.drift_repaired,
+    }
+    return {
+        "verified": MetadataValue.text(result.verified),
+        "reason": MetadataValue.text(result.reason),
+        "api_total": api_total(result.api_total),
+        **{name: MetadataValue.int(count) for name, count in counts.items()},
+    }
 
 
 def id_unique(duplicates: Offending) -> AssetCheckResult:
     """Does every primary key stand once?"""
+    metadata = offending("duplicates", duplicates)
     if not duplicates.count:
-        return _yes("id_unique", "every key stands once")
+        return passed("id_unique", "every key stands once", metadata)
     told = f"{duplicates.count} keys stand more than once"
-    return _no("id_unique", told, AssetCheckSeverity.ERROR, _offending("duplicates", duplicates))
+    return failed("id_unique", told, AssetCheckSeverity.ERROR, metadata)
 
 
 def id_not_null(without_key: int) -> AssetCheckResult:
     """Does every row have its primary key?"""
-    if not without_key:
-        return _yes("id_not_null", "every row has its key")
     counted = {"without_key": MetadataValue.int(without_key)}
-    return _no("id_not_null", f"{without_key} rows have no key", AssetCheckSeverity.ERROR, counted)
+    if not without_key:
+        return passed("id_not_null", "every row has its key", counted)
+    return failed("id_not_null", f"{without_key} rows have no key", AssetCheckSeverity.ERROR, counted)
 
 
 def created_at_valid(creation: CreationFacts | None) -> AssetCheckResult:
     """Was every row created at a point in time, and not in the future?"""
     if creation is None:
-        return _yes("created_at_valid", "the table has no created_at")
+        return passed("created_at_valid", "the table has no created_at")
     missing, in_future = creation.missing, creation.in_future
+    metadata = {**offending("without_created_at", missing), **offending("in_future", in_future)}
     if not missing.count and not in_future.count:
-        return _yes("created_at_valid", "every created_at is there and in the past")
-    metadata = {**_offending("missing", missing), **_offending("in_future", in_future)}
+        return passed("created_at_valid", "every created_at is there and in the past", metadata)
     told = f"{missing.count} rows without created_at, {in_future.count} from the future"
     severity = AssetCheckSeverity.ERROR if missing.count else AssetCheckSeverity.WARN
-    return _no("created_at_valid", told, severity, metadata)
+    return failed("created_at_valid", told, severity, metadata)
 
 
 def columns_stable(changes: Sequence[str]) -> AssetCheckResult:
     """Are the columns still those of the sync before?"""
+    counted = {"columns_changed": MetadataValue.int(len(changes))}
     if not changes:
-        return _yes("columns_stable", "no column vanished or changed its type")
-    metadata = {"changes": MetadataValue.md("\n".join(f"- {change}" for change in changes))}
-    return _no("columns_stable", "; ".join(changes), AssetCheckSeverity.WARN, metadata)
+        return passed("columns_stable", "no column vanished or changed its type", counted)
+    metadata = {**counted, "changes": MetadataValue.md("\n".join(f"- {change}" for change in changes))}
+    return failed("columns_stable", "; ".join(changes), AssetCheckSeverity.WARN, metadata)
 
 
 def data_fresh(creation: CreationFacts | None, limits: Freshness, now: datetime) -> AssetCheckResult:
     """Is the newest row young enough?"""
     newest = creation.newest if creation else None
     if newest is None:
-        return _no("data_fresh", "there is no row with a created_at yet", AssetCheckSeverity.WARN)
+        return failed("data_fresh", "there is no row with a created_at yet", AssetCheckSeverity.WARN)
     age = max(now - newest, timedelta(0))
     metadata = {
         "newest": MetadataValue.timestamp(newest),
@@ -174,35 +196,38 @@ def data_fresh(creation: CreationFacts | None, limits: Freshness, now: datetime)
     told = f"the newest row is {_in_words(age)} old"
     if age > timedelta(hours=limits.data_fail_after_hours):
         told = f"{told}, the limit is {limits.data_fail_after_hours:g} hours"
-        return _no("data_fresh", told, AssetCheckSeverity.ERROR, metadata)
+        return failed("data_fresh", told, AssetCheckSeverity.ERROR, metadata)
     if age > timedelta(hours=limits.data_warn_after_hours):
         told = f"{told}, more than {limits.data_warn_after_hours:g} hours"
-        return _no("data_fresh", told, AssetCheckSeverity.WARN, metadata)
-    return _yes("data_fresh", told, metadata)
+        return failed("data_fresh", told, AssetCheckSeverity.WARN, metadata)
+    return passed("data_fresh", told, metadata)
 
 
-def blocking_failures(results: Sequence[AssetCheckResult]) -> list[str]:
+def blocking_failures(results: Sequence[AssetCheckResult], blocking: frozenset[str] = BLOCKING) -> list[str]:
     """What stops whatever depends on the asset, in words."""
     return [
         f"{result.check_name}: {result.description}"
         for result in results
-        if not result.passed and result.severity == AssetCheckSeverity.ERROR and result.check_name in BLOCKING
+        if not result.passed and result.severity == AssetCheckSeverity.ERROR and result.check_name in blocking
     ]
 
 
-def _yes(name: str, told: str, metadata: Mapping[str, MetadataValue] | None = None) -> AssetCheckResult:
+def passed(name: str, told: str, metadata: Mapping[str, MetadataValue] | None = None) -> AssetCheckResult:
+    """A yes."""
     return AssetCheckResult(passed=True, check_name=name, description=told, metadata=metadata)
 
 
-def _no(
+def failed(
     name: str, told: str, severity: AssetCheckSeverity, metadata: Mapping[str, MetadataValue] | None = None
 ) -> AssetCheckResult:
+    """A no, with how bad it is."""
     return AssetCheckResult(
         passed=False, check_name=name, description=told, severity=severity, metadata=metadata
     )
 
 
-def _offending(name: str, rows: Offending) -> dict[str, MetadataValue]:
+def offending(name: str, rows: Offending) -> dict[str, MetadataValue]:
+    """How many rows break a rule, and the keys of the first few."""
     return {
         name: MetadataValue.int(rows.count),
         f"{name}_examples": MetadataValue.text(", ".join(rows.examples) or "none"),

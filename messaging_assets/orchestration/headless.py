@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster import (
+    AssetKey,
     DagsterError,
     DagsterEventType,
     DagsterInstance,
@@ -21,11 +22,19 @@ from dagster import (
     LoggerDefinition,
     logger,
 )
+from filelock import FileLock
 
 from messaging_assets.api.connection import Connection
+from messaging_assets.orchestration.analytics import models_of
 from messaging_assets.orchestration.assets import SyncConfig
 from messaging_assets.orchestration.build import build_definitions
-from messaging_assets.orchestration.names import op_name, reconcile_job_name, sync_job_name
+from messaging_assets.orchestration.names import (
+    analytics_key,
+    op_name,
+    raw_key,
+    reconcile_job_name,
+    sync_job_name,
+)
 from messaging_assets.orchestration.resources import database_file
 from messaging_assets.warehouse.location import owner_only_files
 
@@ -45,17 +54,36 @@ class TableReport:
 
 
 @dataclass(frozen=True)
+class AnalyticsReport:
+    """What a run did to the models of the analytics.
+
+    Attributes:
+        models: How many models the connection has.
+        refreshed: How many of them are up to date now.
+        changed: How many of these hold something else than before.
+        skipped: The names of those that were skipped, each with the reason.
+    """
+
+    models: int
+    refreshed: int
+    changed: int
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RunReport:
     """What a run did.
 
     Attributes:
         database: The DuckDB file.
         tables: The tables that were materialised.
+        analytics: What it did to the models.
         failures: What failed: each cause once, with the steps that it stopped.
     """
 
     database: Path
     tables: tuple[TableReport, ...]
+    analytics: AnalyticsReport
     failures: tuple[str, ...]
 
 
@@ -82,7 +110,12 @@ def run_sync(connection: Connection, *, reconcile: bool, accept_deletions: bool,
         result = definitions.resolve_job_def(job_name).execute_in_process(
             run_config={"ops": ops, "loggers": {"console": {}}}, instance=instance, raise_on_error=False
         )
-        return RunReport(database_file(connection), tuple(_tables(result)), tuple(_failures(result)))
+        return RunReport(
+            database_file(connection),
+            tuple(_tables(result, connection)),
+            _analytics(result, connection),
+            tuple(_failures(result)),
+        )
 
 
 @contextmanager
@@ -93,19 +126,26 @@ def _instance() -> Iterator[DagsterInstance]:
         # DAGSTER_HOME is not set.
         here = Path.cwd()
         has_own = (here / "dagster.yaml").exists()
-        instance = DagsterInstance.from_config(str(here)) if has_own else DagsterInstance.ephemeral()
+        instance = _of_project(here) if has_own else DagsterInstance.ephemeral()
     with instance:
         yield instance
 
 
-def _tables(result: ExecuteInProcessResult) -> Iterator[TableReport]:
-    for event in result.all_events:
-        if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
-            metadata = event.materialization.metadata
+def _of_project(folder: Path) -> DagsterInstance:
+    """The instance of dagster.yaml, opened by one process at a time: two that make its history spoil it."""
+    lock = folder / ".dagster" / "opening.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock, mode=0o600):
+        return DagsterInstance.from_config(str(folder))
+
+
+def _tables(result: ExecuteInProcessResult, connection: Connection) -> Iterator[TableReport]:
+    for key, metadata in _materialised(result):
+        if key in {raw_key(connection.name, resource.table) for resource in connection.resources}:
             seconds = metadata["seconds"].value
             assert isinstance(seconds, float)
             yield TableReport(
-                name=".".join(event.materialization.asset_key.path),
+                name=".".join(key.path),
                 rows=_count(metadata, "dagster/row_count"),
                 new=_count(metadata, "rows_new"),
                 changed=_count(metadata, "rows_changed"),
@@ -114,6 +154,32 @@ def _tables(result: ExecuteInProcessResult) -> Iterator[TableReport]:
                 withheld=_count(metadata, "deletions_withheld"),
                 seconds=seconds,
             )
+
+
+def _analytics(result: ExecuteInProcessResult, connection: Connection) -> AnalyticsReport:
+    models = {analytics_key(connection.name, model.name): model.name for model in models_of(connection)}
+    refreshed = [metadata for key, metadata in _materialised(result) if key in models]
+    observed = [
+        event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()
+    ]
+    return AnalyticsReport(
+        models=len(models),
+        refreshed=len(refreshed),
+        changed=sum(
+            bool(_count(metadata, "rows_written") or _count(metadata, "rows_removed"))
+            for metadata in refreshed
+        ),
+        skipped=tuple(
+            f"{models[seen.asset_key]}: {seen.metadata['skipped'].value}"
+            for seen in observed
+            if seen.asset_key in models
+        ),
+    )
+
+
+def _materialised(result: ExecuteInProcessResult) -> Iterator[tuple[AssetKey, Mapping[str, Any]]]:
+    for event in result.get_asset_materialization_events():
+        yield event.materialization.asset_key, event.materialization.metadata
 
 
 def _count(metadata: Mapping[str, Any], name: str) -> int:

@@ -6,13 +6,16 @@ tables themselves are specified in `translator`.
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dagster import AssetSpec, BetaWarning, CodeReferencesMetadataValue, LocalFileCodeReference
 
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.orchestration.names import CONNECTION_TAG, api_group, api_key
+
+#: A file, a line in it, and what is found there.
+Place = tuple[Path, int, str]
 
 #: Who is named where a connection file names nobody.
 DEFAULT_OWNERS = ("team:data-platform",)
@@ -29,8 +32,8 @@ def _api_spec(connection: Connection, resource: Resource) -> AssetSpec:
         key=api_key(connection.name, resource.table),
         group_name=api_group(connection.name),
         description=(
-            f"`{path}` of the API that the connection `{connection.name}` speaks to: the source of the "
-            f"{resource.name}. It lives outside this platform and is read, never written."
+            f"The {resource.name} at their source: `{path}` of the API that the connection "
+            f"`{connection.name}` speaks to. It lives outside this platform and is read, never written."
         ),
         kinds={"rest", "json"},
         owners=owners(connection),
@@ -62,11 +65,16 @@ def code_references(
     Returns:
         Metadata to put on an asset's spec, empty where there is nothing to link.
     """
-    places = []
+    places: list[Place] = []
     if connection.file is not None:
-        places.append((connection.file, _line_of(connection.file, resource.name), "connection file"))
+        places.append((connection.file, _line_of(connection.file, resource.name), "the connection file"))
     if code is not None:
-        places.append((code, 1, "how it is materialised"))
+        places.append((code, 1, "the code that syncs it"))
+    return references_to(places)
+
+
+def references_to(places: Sequence[Place]) -> Mapping[str, CodeReferencesMetadataValue]:
+    """Metadata that links to these places, empty where there are none."""
     if not places:
         return {}
     with warnings.catch_warnings():

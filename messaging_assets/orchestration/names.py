@@ -14,6 +14,9 @@ MODE_TAG = "messaging/mode"
 #: The resource whose newest row and whose changes stand for the workspace as a whole.
 MESSAGES = "messages"
 
+#: The page that is made of everything else.
+REPORT = "report"
+
 
 def raw_key(connection: str, table: str) -> AssetKey:
     """The key of the asset that is the warehouse's table of a resource."""
@@ -23,6 +26,11 @@ def raw_key(connection: str, table: str) -> AssetKey:
 def api_key(connection: str, table: str) -> AssetKey:
     """The key of the external asset that is the API's side of a resource."""
     return AssetKey([connection, "api", table])
+
+
+def analytics_key(connection: str, name: str) -> AssetKey:
+    """The key of a model of the analytics, or of what is made of them."""
+    return AssetKey([connection, "analytics", name])
 
 
 def raw_group(connection: str) -> str:
@@ -35,9 +43,19 @@ def api_group(connection: str) -> str:
     return f"{connection}_api"
 
 
+def analytics_group(connection: str) -> str:
+    """The group of the analytics of a connection."""
+    return f"{connection}_analytics"
+
+
 def op_name(connection: str, table: str) -> str:
     """The name of the op that materialises a resource, which run configuration names."""
     return raw_key(connection, table).to_python_identifier()
+
+
+def analytics_op_name(connection: str, name: str) -> str:
+    """The name of the op that materialises a part of the analytics."""
+    return analytics_key(connection, name).to_python_identifier()
 
 
 def sync_job_name(connection: str) -> str:
@@ -58,3 +76,8 @@ def schedule_name(job: str) -> str:
 def sensor_name(connection: str) -> str:
     """The sensor that looks for new messages."""
     return f"{connection}_new_messages"
+
+
+def automation_sensor_name(connection: str) -> str:
+    """The sensor that lets the analytics follow the tables."""
+    return f"{connection}_analytics_follow"

@@ -23,6 +23,7 @@ from dlt.pipeline.pipeline import Pipeline
 from pydantic import Field, PrivateAttr
 
 from messaging_assets.api.connection import Connection
+from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.settings import (
     SandboxAddress,
     base_url,
@@ -34,6 +35,8 @@ from messaging_assets.api.settings import (
 from messaging_assets.api.source import Api
 from messaging_assets.sandbox import Sandbox
 from messaging_assets.warehouse.database import open_database
+from messaging_assets.warehouse.location import WarehouseLocation
+from messaging_assets.warehouse.reader_copy import refresh_reader_copy
 
 
 def uses_sandbox(connection: Connection) -> bool:
@@ -110,20 +113,33 @@ class MessagingApi(ConfigurableResource["MessagingApi"]):
 
 
 class WarehouseResource(DuckDBResource):
-    """dagster-duckdb's resource, for the file of a connection and with patience for its lock."""
+    """dagster-duckdb's resource, for the file of a connection and with patience for its lock.
+
+    A run that used a file looks after the copy for readers when it ends, whether it succeeded or not.
+    """
 
     database: str = Field(
         default="",
         description="Path of the DuckDB file; empty for the file that the connection's configuration names.",
     )
 
+    _used: set[Path] = PrivateAttr(default_factory=set)
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator["WarehouseResource"]:
+        """Replace with the end of the run the copies for readers of what has changed."""
+        self._used = set()
+        try:
+            yield self
+        finally:
+            for file in sorted(self._used):
+                _look_after_readers(file, context.log)
+
     def of(self, connection: Connection) -> "WarehouseResource":
         """The resource for the file of one connection."""
-        if self.database:
-            return self
-        return WarehouseResource(
-            database=str(database_file(connection)), connection_config=self.connection_config
-        )
+        file = Path(self.database) if self.database else database_file(connection)
+        self._used.add(file)
+        return WarehouseResource(database=str(file), connection_config=self.connection_config)
 
     @property
     def path(self) -> Path:
@@ -142,6 +158,20 @@ class WarehouseResource(DuckDBResource):
         """
         with open_database(self.path, timeout=lock_timeout(), read_only=read_only) as connection:
             yield connection
+
+
+def _look_after_readers(file: Path, log: Any) -> None:
+    """Replace the copy for readers, if there is something to copy and it has changed."""
+    if not file.exists():
+        return
+    try:
+        copy = refresh_reader_copy(WarehouseLocation(file))
+    except MessagingError as error:
+        # What the run has done is done, and the copy is as it was.
+        log.warning(f"the copy for readers is not replaced: {error}")
+        return
+    if copy is not None and copy.made:
+        log.info(f"{copy.path} is replaced, the copy for notebooks and other readers")
 
 
 class MessagingDltResource(DagsterDltResource):

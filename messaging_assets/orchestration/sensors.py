@@ -3,6 +3,9 @@
 The sensor looks at both ends of the messages, remembers what it saw until a sync that began after
 it has succeeded, and asks again, more and more patiently, as long as none does. It never opens the
 DuckDB file. What it looks at, and how, stands in `messaging_assets.api.glance`.
+
+Its requests count against the rate of the connection: while a sync holds the connection's lock, the sync
+has the rate to itself and the sensor asks nothing; at other times it keeps to the same rate.
 """
 
 import dataclasses

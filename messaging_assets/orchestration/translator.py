@@ -70,9 +70,11 @@ def _resource_of(connection: Connection, name: str) -> Resource:
 
 def _description(connection: Connection, resource: Resource) -> str:
     about = resource.description or f"The {resource.name} of the connection `{connection.name}`."
+    # The catalogue shows all in one line.
+    stop = "" if about.endswith((".", "!", "?")) else "."
     return (
-        f"{about}\n\nTable `{connection.name}.{resource.table}` in DuckDB: every row that the API has or "
-        "had, once. `deleted_at` is empty while a row lives and says since when it is gone otherwise; rows "
+        f"{about}{stop}\n\nTable `{connection.name}.{resource.table}` in DuckDB: every row that the API has "
+        "or had, once. `deleted_at` is empty while a row lives and says since when it is gone otherwise; rows "
         f"are marked, never removed. `{connection.name}._sync_ledger` holds a line for each sync, "
         f"`{connection.name}._rejected_records` what could not be stored."
     )

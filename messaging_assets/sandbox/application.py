@@ -9,7 +9,7 @@ import math
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
@@ -90,6 +90,7 @@ class Application:
         authentication: What the lists want: a token, HTTP Basic, the secret as `X-Api-Key` (or as the
             parameter `api_key`), or nothing.
         maximum_limit: The largest page that it serves.
+        seconds: What time is counted by for `rate_limit` and in what was asked.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Application:
         seed: int = 1,
         authentication: Authentication = "oauth2",
         maximum_limit: int = 1000,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.workspace = workspace
         self.tokens = tokens
@@ -111,6 +113,7 @@ class Application:
         self._seed = seed
         self._authentication = authentication
         self._maximum_limit = maximum_limit
+        self._seconds = seconds
         self._random = Random(seed)  # noqa: S311 - latencies and orders, no secrets
         self.order(faults)
         self._starlette = Starlette(
@@ -187,7 +190,7 @@ class Application:
         if request.method == "POST":
             params |= _paging_of(await request.body())
         if authorised:
-            answer = self._limited() or self._answer(request, params)
+            answer = self._with_what_is_left(self._limited() or self._answer(request, params))
         else:
             answer = Answer.json(
                 {"error": "invalid_token"}, 401, www_authenticate='Bearer error="invalid_token"'
@@ -352,7 +355,7 @@ class Application:
     def _limited(self) -> Answer | None:
         if self.faults.rate_limit is None:
             return None
-        now, (start, count) = time.monotonic(), self._window
+        now, (start, count) = self._seconds(), self._window
         if now >= start + self.faults.rate_limit_seconds:
             start, count = now, 0
         self._window = (start, count + 1)
@@ -360,6 +363,19 @@ class Application:
             return None
         left = start + self.faults.rate_limit_seconds - now
         return Answer.json({"error": "rate_limited"}, 429, retry_after=str(math.ceil(left)))
+
+    def _with_what_is_left(self, answer: Answer) -> Answer:
+        limit, kind = self.faults.rate_limit, self.faults.rate_limit_headers
+        if limit is None or kind == "none":
+            return answer
+        start, count = self._window
+        reset = start + self.faults.rate_limit_seconds - self._seconds()
+        if kind == "epoch":
+            reset += time.time()
+        prefix = "ratelimit" if kind == "draft" else "x-ratelimit"
+        said = {"limit": limit, "remaining": max(limit - count, 0), "reset": max(math.ceil(reset), 0)}
+        headers = {f"{prefix}-{name}": str(number) for name, number in said.items()}
+        return replace(answer, headers={**answer.headers, **headers})
 
     def _note(self, request: Request, params: Mapping[str, str], answer: Answer, *, authorised: bool) -> None:
         never = answer.hang == math.inf
@@ -371,7 +387,7 @@ class Application:
                 status=0 if never else answer.status,
                 authorised=authorised,
                 credentials="authorization" in request.headers,
-                seconds=time.monotonic(),
+                seconds=self._seconds(),
             )
         )
 

@@ -51,6 +51,7 @@ KINDS: Mapping[str, str] = {
 Total = Literal["right", "absent", "null", "text", "wrong"]
 ExpiresIn = Literal["number", "text", "missing"]
 ClientAuthentication = Literal["any", "body", "basic"]
+RateLimitHeaders = Literal["none", "seconds", "epoch", "draft"]
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,10 @@ class Faults:
     latency_jitter: Annotated[float, "Wait up to so many seconds more, at random."] = 0.0
     rate_limit: Annotated[int | None, "Answer 429 from so many requests a rate_limit_seconds on."] = None
     rate_limit_seconds: Annotated[float, "The period of rate_limit."] = 1.0
+    rate_limit_headers: Annotated[
+        RateLimitHeaders,
+        "Say what is left of rate_limit: X-RateLimit-* with a reset in seconds or as epoch, or RateLimit-*.",
+    ] = "none"
     gzip: Annotated[bool, "Compress answers for clients that accept it."] = False
     token_life: Annotated[float, "Seconds for which a token is valid."] = 3600.0
     token_uses: Annotated[int | None, "Revoke a token early, after so many requests."] = None

@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -43,6 +44,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         client_secret: What it accepts as the client's secret; by default a new one each time.
         authentication: What the lists want, see `Application`.
         maximum_limit: The largest page that it serves.
+        seconds: What time is counted by for `rate_limit`, see `Application`.
         cache_megabytes: How many megabytes of pages to keep, see `Workspace`.
         host: Where it listens.
         port: The port; 0 takes a free one, and keeps it when the sandbox is started again.
@@ -69,6 +71,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         client_secret: str | None = None,
         authentication: Authentication = "oauth2",
         maximum_limit: int = 1000,
+        seconds: Callable[[], float] = time.monotonic,
         cache_megabytes: int = 0,
         host: str = LOOPBACK,
         port: int = 0,
@@ -92,6 +95,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             seed=seed,
             authentication=authentication,
             maximum_limit=maximum_limit,
+            seconds=seconds,
         )
         self._host = host
         self._port = port

@@ -16,7 +16,7 @@ import duckdb
 from messaging_assets.warehouse.location import OWNER_ONLY, WarehouseLocation
 
 # A million rows are merged within this in the same time as without a limit.
-MEMORY_LIMIT = "128MB"
+MEMORY_LIMIT = "96MB"
 # Each thread holds rows of its own, and a merge is no faster with more of them.
 MAX_THREADS = 4
 

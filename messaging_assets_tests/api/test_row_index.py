@@ -70,6 +70,35 @@ def test_memory_grows_by_few_bytes_a_row() -> None:
     assert held < 2 * count * 17 + row_index.RECENT_ROWS * 250
 
 
+def test_nothing_is_there_twice_while_it_is_sorted() -> None:
+    count = 400_000
+    keys = np.arange(count, dtype=np.int64)[::-1].copy()
+    contents = keys.copy()
+    tracemalloc.start()
+    index = RowIndex(keys, contents)
+    index.begin_pass()
+    assert index.record([7], [7]) == [Change.UNCHANGED]
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Beside the arrays given: two bytes a row, and while sorting the order and one column.
+    assert held < 2.1 * count
+    assert most < 18 * count
+
+
+def test_runs_are_merged_column_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_index, "RECENT_ROWS", 5_000)
+    count = 320_000
+    index = RowIndex()
+    index.begin_pass()
+    tracemalloc.start()
+    for start in range(0, count, 1_000):
+        fresh = list(range(start, start + 1_000))
+        index.record([key * 7919 for key in fresh], fresh)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 34 * count
+
+
 def test_rows_marked_as_deleted_are_not_missing() -> None:
     index = RowIndex(np.array([5, 3, 9]), np.array([1, 1, 1]), np.array([True, False, True]))
     index.begin_pass()

@@ -13,7 +13,7 @@ from messaging_assets.api.digests import content_digest, key_digest
 from messaging_assets.api.errors import PagingError
 from messaging_assets.api.page import Page
 from messaging_assets.api.row_index import RowIndex
-from messaging_assets.api.sweep import Sweep
+from messaging_assets.api.sweep import MAX_PASSES, Sweep
 from messaging_assets_tests.api.listing import FOUNDED, Listing, Ordering, Total
 
 ORDERINGS: list[Ordering] = ["ascending", "descending", "updated ascending", "updated descending", "none"]
@@ -200,3 +200,77 @@ def test_without_an_order_a_row_counts_as_gone_when_two_passes_missed_it(
     assert sweep.progress.passes == passes
     assert sweep.unseen().mask(np.array([key_digest(gone, ["id"])])).tolist() == [True]
     assert len(sweep.unseen()) == 1
+
+
+class Interrupted(Listing):
+    """A list to which something happens when its head is read for the second time."""
+
+    def serve(self, offset: int, limit: int) -> Page:
+        if offset == 0 and self.asked.count(0) == 1:
+            self.happen()
+        return super().serve(offset, limit)
+
+    def happen(self) -> None:
+        """Let it happen."""
+        raise NotImplementedError
+
+
+class TestLastLook:
+    def test_it_reads_on_until_a_row_of_the_first_page_comes_back(self) -> None:
+        class FloodedAtItsHead(Interrupted):
+            def happen(self) -> None:
+                for _ in range(25):
+                    self._insert()
+
+        listing = FloodedAtItsHead(Random(1), 95, 10, "descending", reports_total=False)
+        sweep, records = swept(listing)
+        assert (verified(sweep), sweep.progress.passes) == ("full", 1)
+        assert {record["id"] for record in records} == set(listing.ids)
+
+    def test_a_head_that_was_edited_is_no_proof(self) -> None:
+        class EditedAtItsHead(Interrupted):
+            def happen(self) -> None:
+                for row in self.list[:30]:
+                    row["text"] = "edited"
+
+        listing = EditedAtItsHead(Random(1), 95, 10, "descending", reports_total=False)
+        sweep, records = swept(listing)
+        assert (verified(sweep), sweep.progress.passes) == ("full", 2)
+        assert {record["id"] for record in records if "text" in record} == set(listing.ids[:30])
+
+    def test_an_unread_row_that_moved_to_the_head_is_found_and_breaks_the_proof(self) -> None:
+        listing = Listing(Random(1), 95, 10, "updated descending", reports_total=False)
+        serve = listing.serve
+
+        def edit_an_unread_row(offset: int, limit: int) -> Page:
+            if len(listing.asked) == 4:
+                listing._edit(listing.list[-1])
+            return serve(offset, limit)
+
+        listing.serve = edit_an_unread_row  # type: ignore[method-assign]
+        sweep, records = swept(listing)
+        assert verified(sweep) == "full"
+        assert sweep.progress.passes > 1
+        assert {record["id"] for record in records} == set(listing.ids)
+
+
+def test_passes_that_never_agree_end_and_prove_nothing() -> None:
+    class Restless(Listing):
+        def serve(self, offset: int, limit: int) -> Page:
+            page = super().serve(offset, limit)
+            self._insert()
+            return page
+
+    sweep, records = swept(Restless(Random(1), 95, 10, "none", reports_total=False))
+    assert (verified(sweep), sweep.progress.passes) == ("no", MAX_PASSES)
+    assert sweep.progress.verdict is not None
+    assert "no two passes in a row agree" in sweep.progress.verdict.reason
+    assert len(records) >= 95
+
+
+@pytest.mark.parametrize("total", ["too high", "too low"])
+@pytest.mark.parametrize("ordering", ORDERINGS)
+def test_a_wrong_total_does_not_fail_for_ever(ordering: Ordering, total: Total) -> None:
+    sweep, records = swept(Listing(Random(1), 450, 100, ordering, total=total))
+    assert verified(sweep) == "full"
+    assert len(records) == 450

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from dagster import (
     AssetKey,
+    Config,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
@@ -59,14 +60,25 @@ class Platform:
     instance: DagsterInstance
     file: Path
 
-    def run(self, job: str, *resources: str, accept_deletions: bool = False) -> ExecuteInProcessResult:
-        """Run a job, or a part of it; the run's failure is not raised."""
-        config = RunConfig(ops={"messaging__messages": SyncConfig(accept_deletions=True)})
+    def run(
+        self, job: str, *assets: str, accept_deletions: bool = False, config: Config | None = None
+    ) -> ExecuteInProcessResult:
+        """Run a job, or a part of it; the run's failure is not raised.
+
+        Args:
+            job: The job.
+            assets: The part of it: keys without the connection, such as `users` or `analytics/report`.
+            accept_deletions: Mark deletions of messages whatever their share.
+            config: The configuration of each of these assets.
+        """
+        ops: dict[str, Config] = {f"messaging/{name}".replace("/", "__"): config for name in assets if config}
+        if accept_deletions:
+            ops["messaging__messages"] = SyncConfig(accept_deletions=True)
         return self.defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            run_config=config if accept_deletions else None,
-            asset_selection=[AssetKey(["messaging", name]) for name in resources] or None,
+            run_config=RunConfig(ops=ops),
+            asset_selection=[AssetKey(["messaging", *name.split("/")]) for name in assets] or None,
         )
 
     def pretend(self, job: str, status: DagsterRunStatus) -> DagsterRun:

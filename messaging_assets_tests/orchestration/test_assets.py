@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, TableColumnDep
 
 from messaging_assets.api.connection import Connection
 from messaging_assets.orchestration.build import build_definitions
@@ -62,7 +62,12 @@ def test_what_a_materialisation_carries(platform: Platform, sandbox: Sandbox) ->
     assert set(columns) >= {"id", "created_at", "deleted_at", "_row_hash", "text"}
     assert columns["created_at"].type == "TIMESTAMP WITH TIME ZONE"
     assert columns["id"].constraints.unique
+    assert columns["thread_parent_id"].description.startswith("The message that this one replies to")
     assert all(column.description for column in columns.values())
+    lineage = carried.pop("dagster/column_lineage").deps_by_column  # type: ignore[attr-defined]
+    assert set(lineage) == set(columns) - {"deleted_at", "_row_hash"}
+    source = AssetKey(["messaging", "api", "messages"])
+    assert lineage["channel_id"] == [TableColumnDep(asset_key=source, column_name="channel_id")]
     started, seconds = carried.pop("started"), carried.pop("seconds")
     assert isinstance(started, float)
     assert before <= started <= datetime.now(UTC).timestamp()
@@ -139,13 +144,16 @@ def test_too_many_deletions_stop_what_depends_until_they_are_accepted(
     assert checks(held_back)["messages: complete"] is False
     [(step, message)] = failures(held_back).items()
     assert step == "messaging__messages"
-    assert "200 rows would vanish" in message
+    assert "200 of 250 rows would vanish" in message
     assert "accept_deletions: true" in message
     # What was read is there all the same, and told.
     assert told(held_back, "messages")["rows_deleted"] == 0
     accepted = platform.run(SYNC, accept_deletions=True)
     assert accepted.success
     assert told(accepted, "messages")["rows_deleted"] == 200
+    # It is accepted once, not for ever.
+    sandbox.delete("messages", *sandbox.ids("messages")[:20])
+    assert checks(platform.run(RECONCILE))["messages: complete"] is False
 
 
 def test_a_resource_that_fails_leaves_the_others_alone(platform: Platform, sandbox: Sandbox) -> None:

@@ -9,9 +9,11 @@ from dagster import DefaultScheduleStatus, DefaultSensorStatus, Definitions
 
 from messaging_assets.api.connection import Connection, read_connection
 from messaging_assets.orchestration.build import build_definitions
+from messaging_assets.warehouse.analytics.model import read_models
 
 pytestmark = pytest.mark.dagster
 
+MODELS = [model.name for model in read_models()]
 OTHER = """\
 client: {}
 resources: [users, {name: teams, endpoint: teams, selected: false}]
@@ -26,6 +28,9 @@ def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         raise SystemExit(f"{event} {arguments}")
     if event == "open" and ".duckdb" in str(arguments[0]):
+        raise SystemExit(f"{event} {arguments}")
+    # Nothing is drawn before the report is made.
+    if event == "import" and arguments[0] == "matplotlib":
         raise SystemExit(f"{event} {arguments}")
 
 sys.addaudithook(watch)
@@ -63,10 +68,11 @@ def test_every_connection_has_its_jobs_schedules_and_sensor(defs: Definitions) -
         "other_sync_schedule": ("0 6 * * 1-5", "Europe/Berlin", running),
         "other_reconcile_schedule": ("30 3 * * *", "UTC", stopped),
     }
-    # The other connection has no messages to look for.
-    [sensor] = repository.sensor_defs
-    assert (sensor.name, sensor.job_name) == ("messaging_new_messages", "messaging_sync")
-    assert (sensor.minimum_interval_seconds, sensor.default_status) == (60, DefaultSensorStatus.RUNNING)
+    # The other connection has no messages, to look for or to make analytics of.
+    [follow, new] = repository.sensor_defs
+    assert (new.name, new.job_name) == ("messaging_new_messages", "messaging_sync")
+    assert (new.minimum_interval_seconds, new.default_status) == (60, DefaultSensorStatus.RUNNING)
+    assert (follow.name, follow.default_status) == ("messaging_analytics_follow", DefaultSensorStatus.RUNNING)
 
 
 def test_every_asset_is_described_owned_and_in_a_group_of_its_connection(defs: Definitions) -> None:
@@ -82,6 +88,7 @@ def test_every_asset_is_described_owned_and_in_a_group_of_its_connection(defs: D
     assert groups == {
         "messaging": {f"messaging/{name}" for name in names},
         "messaging_api": {f"messaging/api/{name}" for name in names},
+        "messaging_analytics": {f"messaging/analytics/{name}" for name in (*MODELS, "report")},
         "other": {"other/users"},
         "other_api": {"other/api/users"},
     }
@@ -91,10 +98,11 @@ def test_a_resource_that_is_only_a_parent_is_no_asset(defs: Definitions) -> None
     assert not [spec for spec in defs.resolve_all_asset_specs() if "teams" in spec.key.path]
 
 
-def test_each_resource_is_one_op_of_each_job(defs: Definitions) -> None:
+def test_each_resource_and_each_model_is_one_op_of_each_job(defs: Definitions) -> None:
+    tables = {"messaging__users", "messaging__channels", "messaging__messages"}
+    models = {f"messaging__analytics__{name}" for name in MODELS}
     for job in ("messaging_sync", "messaging_reconcile"):
-        ops = {node.name for node in defs.resolve_job_def(job).nodes}
-        assert ops == {"messaging__users", "messaging__channels", "messaging__messages"}
+        assert {node.name for node in defs.resolve_job_def(job).nodes} == tables | models
 
 
 def test_every_check_says_what_to_do(defs: Definitions) -> None:
@@ -107,11 +115,18 @@ def test_every_check_says_what_to_do(defs: Definitions) -> None:
         "columns_stable",
     }
     assert {key.asset_key.path[-1] for key in checks if key.name == "data_fresh"} == {"messages"}
+    assert {
+        key.name for key in checks if key.asset_key.path == ["messaging", "analytics", "user_activity"]
+    } == {
+        "columns_found",
+        "grain_unique",
+    }
+    blocking = ("complete", "id_unique", "id_not_null", "grain_unique")
     for key in checks:
         spec = defs.resolve_asset_graph().get_check_spec(key)
         assert spec.description is not None
         assert "To do: " in spec.description
-        assert spec.blocking == (key.name in ("complete", "id_unique", "id_not_null"))
+        assert spec.blocking == (key.name in blocking)
 
 
 def test_loading_takes_no_network_no_secret_no_database_and_little_time(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The judging, for every kind of result; that checks see real tables is shown in test_assets."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from dagster import AssetCheckResult, AssetCheckSeverity
@@ -9,12 +11,14 @@ from messaging_assets.api.connection import Freshness
 from messaging_assets.orchestration.checks import (
     blocking_failures,
     columns_stable,
+    complete,
     created_at_valid,
     data_fresh,
     id_not_null,
     id_unique,
 )
 from messaging_assets.warehouse.quality import CreationFacts, Offending
+from messaging_assets.warehouse.sync import SyncResult
 
 pytestmark = pytest.mark.dagster
 
@@ -22,11 +26,82 @@ NOW = datetime(2024, 3, 10, 12, tzinfo=UTC)
 NONE = Offending(0)
 LIMITS = Freshness(data_warn_after_hours=24, data_fail_after_hours=72)
 WARN, ERROR = AssetCheckSeverity.WARN, AssetCheckSeverity.ERROR
+PROVED = SyncResult(
+    connection="messaging",
+    resource="users",
+    table="messaging.users",
+    mode="sync",
+    rows=45,
+    seen=45,
+    new=2,
+    changed=0,
+    unchanged=43,
+    deleted=3,
+    restored=0,
+    rejected=0,
+    api_total=45,
+    requests=5,
+    retries=0,
+    pages=4,
+    bytes_received=1000,
+    seconds=1.0,
+    verified="full",
+    reason="the list held still",
+    drift_repaired=1,
+    columns=(),
+    column_changes=(),
+    newest=NOW,
+    deletions_withheld=0,
+    content_version="v",
+)
 
 
 def judged(result: AssetCheckResult) -> tuple[bool, AssetCheckSeverity | None]:
     """Whether it passed and, if not, how bad that is."""
     return result.passed, None if result.passed else result.severity
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "words"),
+    [
+        ({}, (True, None), "proved (full): the list held still"),
+        ({"verified": "order"}, (True, None), "proved (order)"),
+        ({"verified": "filter"}, (True, None), "proved (filter)"),
+        ({"verified": "no", "reason": "no total"}, (False, ERROR), "not proved: no total"),
+        ({"deletions_withheld": 9, "rows": 54}, (False, ERROR), "9 rows were not seen; the list held still"),
+        ({"rejected": 2}, (False, WARN), "2 records could not be stored"),
+        ({"rejected": 2, "rows": 43}, (False, WARN), "messaging._rejected_records"),
+        (
+            {"rejected": 2, "rows": 42},
+            (False, ERROR),
+            "1 rows that the API returned are neither in the table",
+        ),
+        ({"rows": 46}, (True, None), "proved"),
+    ],
+)
+def test_complete(
+    found: dict[str, Any], expected: tuple[bool, AssetCheckSeverity | None], words: str
+) -> None:
+    result = complete(replace(PROVED, **found))
+    assert judged(result) == expected
+    assert words in str(result.description)
+
+
+def test_complete_carries_what_it_takes_to_believe_it() -> None:
+    carried = {name: value.value for name, value in complete(PROVED).metadata.items()}
+    assert carried == {
+        "verified": "full",
+        "reason": "the list held still",
+        "api_total": 45,
+        "rows_in_table": 45,
+        "rows_seen": 45,
+        "rows_deleted": 3,
+        "deletions_withheld": 0,
+        "rejected": 0,
+        "drift_repaired": 1,
+    }
+    silent = complete(replace(PROVED, api_total=None)).metadata["api_total"]
+    assert silent.value == "the API gives none"
 
 
 def test_keys() -> None:

@@ -19,11 +19,13 @@ import pytest
 
 import messaging_assets
 from messaging_assets.sandbox import Sandbox
+from messaging_assets.warehouse.analytics.model import read_models
 from messaging_assets.warehouse.database import open_database
 
 pytestmark = pytest.mark.dagster
 
 PACKAGE = Path(messaging_assets.__file__).parent
+MODELS = [model.name for model in read_models()]
 RESOURCES = ("users", "channels", "messages")
 T = TypeVar("T")
 
@@ -70,6 +72,7 @@ ASSETS = """
 REPOSITORY = {"repositoryLocationName": "messaging_assets", "repositoryName": "__repository__"}
 
 
+@pytest.mark.timeout(240)
 def test_dagster_dev_syncs_shows_and_remembers(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")
     with Sandbox(users=30, channels=5, messages=250) as sandbox:
@@ -78,7 +81,8 @@ def test_dagster_dev_syncs_shows_and_remembers(tmp_path: Path) -> None:
             run = launch(ask, "messaging_sync")
             assert until_over(ask, run) == "SUCCESS"
             assert_assets_are_shown(ask, run)
-            assert_schedules_and_sensor_run(ask)
+            assert_schedules_and_sensors_run(ask)
+            until_the_report_is_made(ask)
         with open_database(tmp_path / "own.duckdb", timeout=10, read_only=True) as database:
             for resource in RESOURCES:
                 ids = database.execute(f"select id from messaging.{resource}").fetchall()
@@ -91,7 +95,8 @@ def assert_assets_are_shown(ask: "Ask", run: str) -> None:
     nodes = {"/".join(node["assetKey"]["path"]): node for node in ask(ASSETS)["assetNodes"]}
     tables = {f"messaging/{resource}" for resource in RESOURCES}
     ends = {f"messaging/api/{resource}" for resource in RESOURCES}
-    assert set(nodes) == tables | ends
+    analytics = {f"messaging/analytics/{name}" for name in (*MODELS, "report")}
+    assert set(nodes) == tables | ends | analytics
     assert all(node["description"] and node["owners"] for node in nodes.values())
     for resource in RESOURCES:
         table = nodes[f"messaging/{resource}"]
@@ -104,15 +109,25 @@ def assert_assets_are_shown(ask: "Ask", run: str) -> None:
         checks = {check["name"]: check for check in table["assetChecksOrError"]["checks"]}
         assert set(checks) >= {"complete", "id_unique", "id_not_null", "created_at_valid", "columns_stable"}
         assert checks["complete"]["executionForLatestMaterialization"]["status"] == "SUCCEEDED"
+    for name in MODELS:
+        assert {"runId": run} in nodes[f"messaging/analytics/{name}"]["assetMaterializations"]
 
 
-def assert_schedules_and_sensor_run(ask: "Ask") -> None:
+def until_the_report_is_made(ask: "Ask") -> None:
+    """The sensor of the analytics looks every half minute; nobody else asks for the report."""
+    key = {"path": ["messaging", "analytics", "report"]}
+    query = "query Made($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {"
+    query += " assetMaterializations(limit: 1) { runId } } } }"
+    until(lambda: ask(query, {"key": key})["assetOrError"].get("assetMaterializations"), seconds=100)
+
+
+def assert_schedules_and_sensors_run(ask: "Ask") -> None:
     shown = ask(SCHEDULES, {"selector": REPOSITORY})
     schedules = {schedule["name"]: schedule for schedule in shown["schedulesOrError"]["results"]}
     assert set(schedules) == {"messaging_sync_schedule", "messaging_reconcile_schedule"}
     assert {schedule["scheduleState"]["status"] for schedule in schedules.values()} == {"RUNNING"}
-    [sensor] = shown["sensorsOrError"]["results"]
-    assert (sensor["name"], sensor["sensorState"]["status"]) == ("messaging_new_messages", "RUNNING")
+    sensors = {one["name"]: one["sensorState"]["status"] for one in shown["sensorsOrError"]["results"]}
+    assert sensors == {"messaging_new_messages": "RUNNING", "messaging_analytics_follow": "RUNNING"}
 
 
 def launch(ask: "Ask", job: str) -> str:
@@ -133,9 +148,9 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def dagster_dev(project: Path, environment: Mapping[str, str]) -> Iterator[Ask]:
+def dagster_dev(project: Path, environment: Mapping[str, str], port: int | None = None) -> Iterator[Ask]:
     """Start `dagster dev` in a project and end it, with all that it started."""
-    port = free_port()
+    port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)],
         cwd=project,

@@ -137,13 +137,16 @@ def test_it_rests_while_a_run_is_waiting(platform: Platform, tick: Tick, sandbox
     assert sandbox.count() == 0
 
 
-def test_it_rests_while_the_lock_is_held_but_not_for_a_run_that_died(platform: Platform, tick: Tick) -> None:
+def test_it_rests_while_the_lock_is_held_but_not_for_a_run_that_died(
+    platform: Platform, tick: Tick, sandbox: Sandbox
+) -> None:
     # A killed run stays "started"; its lock does not stay.
     platform.pretend("messaging_sync", DagsterRunStatus.STARTED)
     with sync_lock(WarehouseLocation(platform.file), "messaging", purpose="a test"):
         rested = tick(None)
     assert not rested.run_requests
     assert "messaging is being synced by" in str(rested.skip_message)
+    assert sandbox.count() == 0, "the sync has the rate to itself"
     assert tick(None).run_requests
 
 

@@ -87,6 +87,14 @@ def test_what_dlt_stages_is_the_same_asset(chat: Connection, name: str) -> None:
     assert translator.get_asset_spec(data) == translator.spec(chat.resource("userGroups"))
 
 
+@pytest.mark.parametrize("told", ["Who they are", "Who they are."])
+def test_what_the_file_says_stands_as_a_sentence_before_the_rest(chat: Connection, told: str) -> None:
+    users, *others = chat.resources
+    described = replace(chat, resources=(replace(users, description=told), *others))
+    spec = MessagingTranslator(described).spec(described.resource("users"))
+    assert str(spec.description).startswith("Who they are.\n\nTable `chat.users` in DuckDB")
+
+
 def test_the_api_side_of_a_table(chat: Connection) -> None:
     [users, groups] = api_specs(chat)
     assert users.key == AssetKey(["chat", "api", "users"])
@@ -95,7 +103,7 @@ def test_the_api_side_of_a_table(chat: Connection) -> None:
     assert users.kinds == {"rest", "json"}
     assert list(users.owners) == ["team:chat", "ann@example.com"]
     assert users.description is not None
-    assert users.description.startswith("`/v1/users` of the API that the connection `chat` speaks to")
+    assert users.description.startswith("The users at their source: `/v1/users` of the API that")
     assert lines(users) == [("chat.yaml", 9)]
 
 

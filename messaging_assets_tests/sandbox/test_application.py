@@ -349,6 +349,33 @@ def test_a_rate_limit_and_when_to_come_back(sandbox: Sandbox, client: Client) ->
     assert client.get(MESSAGES, limit=1).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("kind", "prefix", "since"),
+    [("seconds", "x-ratelimit", 0), ("draft", "ratelimit", 0), ("epoch", "x-ratelimit", 1)],
+)
+def test_what_is_left_of_a_rate_limit_by_a_clock_of_ones_own(kind: Any, prefix: str, since: int) -> None:
+    now = [1000.0]
+    with (
+        Sandbox(messages=5, authentication="none", seconds=lambda: now[0]) as sandbox,
+        Client(sandbox, authorised=False) as client,
+    ):
+        sandbox.order(rate_limit=2, rate_limit_seconds=20, rate_limit_headers=kind)
+        told = []
+        began = time.time() * since
+        for seconds in (0.0, 4.5, 0.0, 15.5):
+            now[0] += seconds
+            answer = client.get(MESSAGES, limit=1)
+            names = ("limit", "remaining", "reset")
+            limit, remaining, reset = (int(answer.headers[f"{prefix}-{name}"]) for name in names)
+            told.append((answer.status_code, limit, remaining))
+            left = 1020 - now[0] if now[0] < 1020 else 20
+            assert left <= reset - began <= left + 6
+        assert told == [(200, 2, 1), (200, 2, 0), (429, 2, 0), (200, 2, 1)]
+        assert [asked.seconds for asked in sandbox.requests] == [1000, 1004.5, 1004.5, 1020]
+        sandbox.order(rate_limit=2)
+        assert "x-ratelimit-remaining" not in client.get(MESSAGES, limit=1).headers
+
+
 def test_latency(sandbox: Sandbox, client: Client) -> None:
     sandbox.order(latency=0.05, latency_jitter=0.01)
     start = time.monotonic()

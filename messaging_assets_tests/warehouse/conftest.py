@@ -1,7 +1,7 @@
 """A warehouse and a sandbox for each test: syncs over real HTTP, through dlt, into a real DuckDB file."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,12 @@ class Platform:
     location: WarehouseLocation
     resources: tuple[Mapping[str, Any], ...] = ()
     max_deleted_share: float = 0.1
+    client: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def guide(self) -> dict[str, Any]:
-        return guide(self.sandbox, *self.resources)
+        made = guide(self.sandbox, *self.resources)
+        return {**made, "client": {**made["client"], **self.client}}
 
     @property
     def connection(self) -> Connection:
@@ -79,7 +81,9 @@ class Platform:
     def sync(self, resource: str = "things", *, mode: Mode = "reconcile", **settings: Any) -> SyncResult:
         """Bring a table up to date, by reading everything unless told otherwise."""
         with Api(self.guide, name="chat") as api:
-            return sync_resource(api, self.connection, resource, location=self.location, mode=mode, **settings)
+            return sync_resource(
+                api, self.connection, resource, location=self.location, mode=mode, **settings
+            )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with open_database(self.location.database, read_only=True) as database:

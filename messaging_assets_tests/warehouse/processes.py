@@ -3,26 +3,41 @@
 The processes are forked from one that has imported everything already.
 """
 
+import ctypes
 import multiprocessing
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from messaging_assets.cli import main
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets.warehouse.locks import sync_lock
+from messaging_assets_tests.kill_points import KillPoint
 from messaging_assets_tests.warehouse.conftest import Platform
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__])
+# What the command line, Dagster and dlt import when they are used: that takes longer than a sync.
+FORKS.set_forkserver_preload(
+    [
+        __name__,
+        "messaging_assets.orchestration.headless",
+        "dagster._core.storage.event_log",
+        "dagster._core.storage.runs",
+        "dlt.destinations.impl.duckdb.duck",
+        "dlt.load.load",
+        "structlog",
+        "upath.implementations.local",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,7 @@ class Errand:
         location: The warehouse.
         resource: What to sync.
         largest_file: How many bytes a file may have, None for any number.
+        settings: Environment variables for it.
     """
 
     folder: Path
@@ -51,6 +67,7 @@ class Errand:
     location: WarehouseLocation
     resource: str
     largest_file: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, platform: Platform, folder: Path, resource: str, **more: Any) -> "Errand":
@@ -71,6 +88,7 @@ class Errand:
 def _sync(errand: Errand) -> None:
     os.chdir(errand.folder)
     os.environ["HOME"] = os.environ["TMPDIR"] = str(errand.folder)
+    os.environ.update(errand.settings)
     output = os.open(errand.folder / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -85,6 +103,56 @@ def _sync(errand: Errand) -> None:
     if errand.largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     (errand.folder / "outcome").write_text(outcome)
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line `messaging`, to run in another process.
+
+    Args:
+        arguments: Such as `sync`.
+        folder: Its working folder.
+        environment: All of its environment.
+        point: Where it kills itself.
+        largest_file: How many bytes a file may have, None for any number.
+        is_root: Whether it may write what the permissions forbid, where it is root's.
+        output: Where its output goes, in its folder.
+    """
+
+    arguments: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+    point: KillPoint | None = None
+    largest_file: int | None = None
+    is_root: bool = True
+    output: str = "output"
+
+    def start(self) -> ForkServerProcess:
+        return started(_messaging, self)
+
+
+def _messaging(command: Command) -> None:
+    os.chdir(command.folder)
+    os.environ.clear()
+    os.environ.update(command.environment)
+    output = os.open(command.folder / command.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if command.point is not None:
+        command.point.arm()
+    if command.largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (command.largest_file, resource.RLIM_INFINITY))
+    if not command.is_root:
+        _give_up_capabilities()
+    main(command.arguments, prog_name="messaging")
+
+
+def _give_up_capabilities() -> None:
+    """From now on this process is refused what permissions refuse, even if it is root's."""
+    version_3 = 0x20080522
+    header, none = (ctypes.c_uint32 * 2)(version_3, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, none):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def started(target: Callable[..., None], *values: Any) -> ForkServerProcess:
@@ -125,14 +193,6 @@ def hold_database(path: Path, pipe: Any) -> None:
     seconds = pipe.recv()
     time.sleep(seconds)
     database.close()
-
-
-def writes_in_the_middle(path: Path, pipe: Any) -> None:
-    """Be in the middle of a transaction when killed."""
-    database = duckdb.connect(str(path))
-    database.execute("BEGIN; DELETE FROM chat.chat.users")
-    pipe.send("ready")
-    pipe.recv()
 
 
 if __name__ == "__main__":

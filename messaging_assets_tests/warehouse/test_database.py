@@ -155,24 +155,31 @@ def test_a_damaged_file_is_told(platform: Platform) -> None:
         platform.sync("messages")
 
 
-def test_damage_at_any_place_is_told_or_does_no_harm(platform: Platform) -> None:
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_damage_at_any_place_is_told_or_does_no_harm(platform: Platform, is_edited: bool) -> None:
+    file = platform.location.database
     platform.sync("messages")
-    whole = platform.location.database.read_bytes()
+    rows = platform.rows("messages")
+    whole = file.read_bytes()
+    if is_edited:
+        platform.sandbox.reshape("messages", lambda row: {**row, "text": "edited"})
     told = 0
-    for edition, block in enumerate(range(12288, len(whole), 262144)):
-        content = bytearray(whole)
-        content[block + 20] ^= 0x5A
-        platform.location.database.write_bytes(content)
-        platform.sandbox.reshape("messages", lambda row, n=edition: {**row, "text": f"edition {n}"})  # type: ignore[misc]
+    for block in range(12288, len(whole), 262144):
+        damaged = bytearray(whole)
+        damaged[block + 20] ^= 0x5A
+        file.write_bytes(damaged)
         try:
             platform.sync("messages", mode="reconcile")
         except WarehouseUnusableError as error:
             assert "damaged or is no DuckDB database" in str(error)
             told += 1
+            # Where nothing was staged yet, nothing was written, not even to the ledger.
+            assert is_edited or file.read_bytes() == damaged
         else:
-            texts = platform.query("SELECT DISTINCT text FROM chat.messages")
-            assert texts == [(f"edition {edition}",)]
-        platform.location.database.with_name("chat.duckdb.wal").unlink(missing_ok=True)
+            assert {row["text"] for row in platform.rows("messages").values()} == (
+                {"edited"} if is_edited else {row["text"] for row in rows.values()}
+            )
+        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
     assert told
 
 

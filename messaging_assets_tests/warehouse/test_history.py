@@ -1,22 +1,25 @@
-"""Whatever happens at the source between syncs, the table ends as exactly its living rows and its marks."""
+"""Whatever happens at the source, between syncs and during them, the table ends as what the source is."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from messaging_assets.sandbox import Faults, Sandbox
+from messaging_assets.sandbox import At, Change, Delete, Edit, Faults, Insert, Move, Sandbox, Workspace
 from messaging_assets.sandbox.workspace import Order
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets_tests.conftest import Project
-from messaging_assets_tests.warehouse.conftest import Platform
+from messaging_assets_tests.truth import Table, compare
+from messaging_assets_tests.warehouse.conftest import PAGE, Platform
 from messaging_assets_tests.warehouse.test_sync import counts
 
-FIELDS = ("_row_hash", "deleted_at")
+# Syncs of a list that changes meanwhile, and how many of them follow each other into the same table.
+HISTORIES, SYNCS = 54, 6
 
 changes = st.one_of(
     st.tuples(st.just("insert"), st.sampled_from(["head", "middle", "tail"]), st.none()),
@@ -106,3 +109,83 @@ def test_a_random_history_ends_exact(
             for happening in happenings:
                 model.happen(*happening)
             model.sync()
+
+
+happenings = st.builds(
+    lambda kind, **words: kind("messages", **words),
+    st.sampled_from([Insert, Delete, Edit]),
+    count=st.sampled_from([1, 1, 3, PAGE + 5]),
+    where=st.sampled_from(["head", "middle", "tail", "random"]),
+)
+moves = st.builds(
+    Move,
+    count=st.sampled_from([1, 3]),
+    where=st.sampled_from(["head", "middle", "tail"]),
+    to=st.sampled_from(["head", "middle", "tail"]),
+)
+
+
+@st.composite
+def servers(draw: st.DrawFn) -> Faults:
+    """Ways in which a server pages, orders and counts."""
+    return Faults(
+        order=draw(st.sampled_from(["ascending", "descending", "updated", "none"])),
+        page_cap=draw(st.sampled_from([None, 7, 13])),
+        extra_rows=draw(st.sampled_from([0, 0, 3])),
+        total=draw(st.sampled_from(["right", "right", "absent", "null", "text", "wrong"])),
+        total_error=draw(st.sampled_from([7, -7])),
+        latency_jitter=draw(st.sampled_from([0.0, 0.0, 0.002])),
+    )
+
+
+def while_read(order: Order) -> st.SearchStrategy[list[tuple[int, Change]]]:
+    """What happens before which page; where the order is by what does not change, no row moves."""
+    changes = happenings if "ascending" in order else st.one_of(happenings, happenings, moves)
+    return st.lists(st.tuples(st.integers(1, 8), changes), max_size=4)
+
+
+@pytest.mark.timeout(300)
+@settings(
+    deadline=None,
+    max_examples=HISTORIES // SYNCS,
+    derandomize=True,
+    # What shrinks a failing history takes minutes; the seed says which one it was.
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.data())
+def test_syncs_of_a_list_that_changes_while_it_is_read_end_exact(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    location = WarehouseLocation(tmp_path_factory.mktemp("history") / "chat.duckdb")
+    before = Table()
+    with Sandbox(users=3, channels=2, messages=3 * PAGE) as sandbox:
+        platform = Platform(sandbox, location)
+        for _ in range(SYNCS):
+            server = data.draw(servers())
+            for happening in data.draw(st.lists(happenings, max_size=3)):
+                happening.apply(sandbox.workspace)
+            sandbox.order(order=server.order)
+            states = [sandbox.rows("messages")]
+            server.script = [
+                At(page, noted(change, states)) for page, change in data.draw(while_read(server.order))
+            ]
+            sandbox.order(server)
+            platform.client = {"in_flight": data.draw(st.integers(1, 8))}
+            platform.sync("messages", accept_deletions=True)
+            after = Table.read(location.database, "chat", "messages")
+            compare(states, before, after)
+            before = after
+        sandbox.order()
+        assert platform.sync("messages", accept_deletions=True).verified == "full"
+        assert Table.read(location.database, "chat", "messages").is_exactly(sandbox.rows("messages"))
+
+
+def noted(change: Change, states: list[list[Any]]) -> Callable[[Workspace], None]:
+    """A change after which the state of the source is noted down."""
+
+    def apply(workspace: Workspace) -> None:
+        change.apply(workspace)
+        states.append(workspace.rows("messages"))
+
+    return apply

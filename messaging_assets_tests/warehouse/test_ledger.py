@@ -80,22 +80,24 @@ class TestVersions:
         assert versions(database) == before
         assert len(last_syncs(database, "chat")) == 1
 
+    @pytest.mark.parametrize("table", [ledger.LEDGER, ledger.REJECTS])
     def test_an_older_table_is_brought_up_to_date(
-        self, database: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+        self, database: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, table: str
     ) -> None:
         write_entry(database, "chat", ENTRY)
+        keep_rejects(database, "chat", "users", [Rejected("bad", "{}", "a")], NOW)
         migrations = {
             **ledger._MIGRATIONS,
-            ledger.LEDGER: (
-                *ledger._MIGRATIONS[ledger.LEDGER],
+            table: (
+                *ledger._MIGRATIONS[table],
                 "ALTER TABLE {table} ADD COLUMN weather VARCHAR",
                 "UPDATE {table} SET weather = 'sunny'",
             ),
         }
         monkeypatch.setattr(ledger, "_MIGRATIONS", migrations)
         ensure_bookkeeping(database, "chat")
-        assert versions(database)[ledger.LEDGER] == len(migrations[ledger.LEDGER])
-        assert database.execute("SELECT weather FROM chat._sync_ledger").fetchall() == [("sunny",)]
+        assert versions(database)[table] == len(migrations[table])
+        assert database.execute(f"SELECT weather FROM chat.{table}").fetchall() == [("sunny",)]
         ensure_bookkeeping(database, "chat")
         assert last_syncs(database, "chat") == [ENTRY]
 

@@ -1,15 +1,17 @@
 """A sync from the API to the table, over real HTTP and through dlt."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import pytest
 
 from messaging_assets.api.errors import MessagingError
-from messaging_assets.sandbox import Faults
+from messaging_assets.sandbox import At, Faults, Insert
 from messaging_assets.sandbox.faults import Broken
 from messaging_assets.warehouse.database import open_database
-from messaging_assets.warehouse.ledger import LedgerEntry, last_syncs
+from messaging_assets.warehouse.ledger import LedgerEntry, last_syncs, write_entry
 from messaging_assets.warehouse.staging import stage_with_dlt
 from messaging_assets.warehouse.sync import SyncResult
 from messaging_assets_tests.warehouse.conftest import Platform
@@ -28,6 +30,19 @@ def ledger(platform: Platform, resource: str | None = None) -> list[LedgerEntry]
 
 def refuse_to_stage(*_: Any) -> None:
     raise AssertionError("dlt was called although nothing changed")
+
+
+def failing_once(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as it is when the disk is full, but only the first time."""
+    calls: list[None] = []
+
+    def fail(*arguments: Any) -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise duckdb.IOException("No space left on device")
+        function(*arguments)
+
+    return fail
 
 
 def people(count: int) -> list[dict[str, Any]]:
@@ -185,12 +200,15 @@ class TestDeletionGuard:
         platform.things(*people(60))
         platform.sync()
         platform.sandbox.delete("things", "P007")
-        platform.sandbox.order(Faults(order="unstable", total="absent"))
+        # No two passes agree.
+        restless = At(1, Insert("things", where="random"), "things", every=1)
+        platform.sandbox.order(Faults(order="none", total="absent", script=[restless]))
         result = platform.sync(accept_deletions=True)
-        assert result.verified == "no"
-        assert (result.deleted, result.rows) == (0, 60)
+        assert (result.verified, result.deleted) == ("no", 0)
+        assert "P007" in platform.living()
         platform.sandbox.order()
-        assert counts(platform.sync()) == {"unchanged": 59, "deleted": 1}
+        assert platform.sync().deleted == 1
+        assert platform.living() == sorted(platform.sandbox.ids("things"))
 
 
 class TestWriteDispositions:
@@ -264,7 +282,7 @@ class TestKeys:
     def test_the_later_of_two_contents_wins(self, platform: Platform) -> None:
         platform.things({"id": 1, "name": "first"}, {"id": 1, "name": "last"}, {"id": 2})
         platform.sync()
-        assert [row["name"] for row in platform.rows().values()] == ["last", None]
+        assert {identity: row["name"] for identity, row in platform.rows().items()} == {1: "last", 2: None}
 
 
 def test_a_change_that_is_undone_while_it_is_read_writes_nothing(platform: Platform) -> None:
@@ -346,6 +364,25 @@ class TestLedger:
         after = platform.sync("messages")
         assert counts(after) == {"changed": 1, "unchanged": 59}
         assert after.content_version != first.content_version
+
+    def test_rows_marks_rejects_and_the_entry_come_together_or_not_at_all(
+        self, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        platform.things(*people(30))
+        platform.sync()
+        before = platform.query("FROM chat.things ORDER BY id")
+        platform.change("P001", name="Ada")
+        platform.sandbox.delete("things", "P002")
+        platform.sandbox.raw_row("things", {"id": "bad", "created_at": "soon"})
+        with monkeypatch.context() as patch:
+            patch.setattr("messaging_assets.warehouse.sync.write_entry", failing_once(write_entry))
+            with pytest.raises(MessagingError, match="disk"):
+                platform.sync()
+        assert platform.query("FROM chat.things ORDER BY id") == before
+        assert platform.rejects() == []
+        assert ledger(platform)[0].error is not None
+        assert counts(platform.sync()) == {"changed": 1, "deleted": 1, "unchanged": 28, "rejected": 1}
+        assert [identity for identity, _ in platform.rejects()] == ["bad"]
 
     def test_a_failed_first_sync_leaves_a_row_too(self, platform: Platform) -> None:
         platform.sandbox.order(Faults(broken=[Broken("html", resource="users")]))

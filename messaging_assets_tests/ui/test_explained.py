@@ -1,0 +1,142 @@
+"""Nothing in the UI is left unexplained: every thing says what it is, and no page shows a state without a reason."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from messaging_assets_tests.orchestration.test_dagster_dev import REPOSITORY
+from messaging_assets_tests.ui.conftest import Platform
+from messaging_assets_tests.ui.dagster_ui import DagsterUi
+from messaging_assets_tests.ui.test_automation import AUTOMATIONS, JOBS, LOCATION
+
+pytestmark = pytest.mark.usefixtures("materialised")
+
+THINGS = """
+query Things($selector: RepositorySelector!) {
+  assetNodes {
+    assetKey { path }
+    groupName
+    description
+    kinds
+    isMaterializable
+    owners { __typename }
+    metadataEntries { label }
+    op { description }
+    configField { configType { ... on CompositeConfigType { fields { name description } } } }
+    assetMaterializations(limit: 1) {
+      metadataEntries {
+        label
+        ... on TableSchemaMetadataEntry { schema { columns { name description } } }
+      }
+    }
+    assetChecksOrError {
+      ... on AssetChecks {
+        checks {
+          name
+          description
+          executionForLatestMaterialization { status evaluation { description metadataEntries { label } } }
+        }
+      }
+    }
+  }
+  repositoryOrError(repositorySelector: $selector) {
+    ... on Repository {
+      pipelines { name description }
+      schedules { name description }
+      sensors { name description }
+      allTopLevelResourceDetails { name description configFields { name description } }
+    }
+  }
+}
+"""
+# The job that Dagster makes of all assets, which no page shows.
+OF_DAGSTER = "__ASSET_JOB"
+# What a page says, in a line of its own, where something is wrong, was left out, or nobody knows.
+UNEXPLAINED = re.compile(
+    r"unknown|undefined|null|nan|no description|default|error|warning|degraded|never materialized|missing|stale|"
+    r"outdated|unsynced|overdue|fail(ed|ing|ure)|(never|not) (evaluated|executed)|not running|deprecated",
+    re.IGNORECASE,
+)
+
+
+def things(platform: Platform) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """All assets by their path, and everything else of the code location."""
+    answer = platform.ask(THINGS, {"selector": REPOSITORY})
+    assets = {"/".join(node["assetKey"]["path"]): node for node in answer["assetNodes"]}
+    return assets, answer["repositoryOrError"]
+
+
+def undescribed(where: str, described: list[dict[str, Any]]) -> Iterator[str]:
+    """Those that have no description."""
+    for thing in described:
+        if not (thing["description"] or "").strip() and thing["name"] != OF_DAGSTER:
+            yield f"{where} {thing['name']}"
+
+
+def left_open(name: str, asset: dict[str, Any]) -> Iterator[str]:
+    """What an asset does not say of itself, its columns, its checks and its configuration."""
+    labels = {entry["label"] for entry in asset["metadataEntries"]}
+    said = {
+        "description": asset["description"],
+        "group": asset["groupName"] != "default",
+        "kinds": asset["kinds"],
+        "owners": asset["owners"],
+        "code reference": "dagster/code_references" in labels,
+        "description of its op": not asset["isMaterializable"] or asset["op"]["description"],
+    }
+    yield from (f"{name}: {what}" for what, there in said.items() if not there)
+    if asset["configField"] is not None:
+        yield from undescribed(f"{name}: configuration", asset["configField"]["configType"].get("fields", []))
+    for materialisation in asset["assetMaterializations"]:
+        for entry in materialisation["metadataEntries"]:
+            if "schema" in entry:
+                yield from undescribed(f"{name}: column", entry["schema"]["columns"])
+    yield from undescribed(f"{name}: check", checks_of(asset))
+    for check in checks_of(asset):
+        execution = check["executionForLatestMaterialization"]
+        if execution is None or execution["status"] != "SUCCEEDED":
+            yield f"{name}: check {check['name']} did not pass"
+        elif not execution["evaluation"]["description"] or not execution["evaluation"]["metadataEntries"]:
+            yield f"{name}: check {check['name']} does not say why"
+
+
+def checks_of(asset: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(asset["assetChecksOrError"].get("checks", []))
+
+
+def test_everything_is_described(platform: Platform) -> None:
+    assets, others = things(platform)
+    open_ends = [found for name, asset in assets.items() for found in left_open(name, asset)]
+    for kind in ("pipelines", "schedules", "sensors", "allTopLevelResourceDetails"):
+        open_ends += undescribed(kind, others[kind])
+    for resource in others["allTopLevelResourceDetails"]:
+        open_ends += undescribed(f"resource {resource['name']}: configuration", resource["configFields"])
+    assert open_ends == []
+
+
+def test_no_page_shows_a_state_without_a_reason(ui: DagsterUi, platform: Platform, materialised: str) -> None:
+    assets, _ = things(platform)
+    pages = {
+        "/assets": "View lineage",
+        "/jobs": JOBS[0],
+        "/automation": "messaging_sync_schedule",
+        "/deployment/locations": "Loaded",
+        "/deployment/daemons": "Running",
+        f"/runs/{materialised}": "Success",
+    }
+    pages |= {f"{LOCATION}/{kind}/{name}": "Next tick" for name, kind in AUTOMATIONS.items()}
+    for name, asset in assets.items():
+        pages[f"/assets/{name}"] = "Definition"
+        if checks_of(asset):
+            pages[f"/assets/{name}?view=checks"] = "Latest execution"
+    found = []
+    for path, shown in pages.items():
+        ui.open(path, shown)
+        lines = {line for line in ui.lines() if UNEXPLAINED.fullmatch(line)}
+        if not assets.get(path.removeprefix("/assets/"), {"isMaterializable": True})["isMaterializable"]:
+            # The platform observes the API's side, and never makes it.
+            lines.discard("Never materialized")
+        found += [f"{path}: {line}" for line in lines]
+    assert found == []
