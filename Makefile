@@ -13,14 +13,14 @@ UV = uv
 sync dev: FOLDER = .venv
 sync dev: REQUIREMENTS = requirements.txt
 sync dev: INCLUDED = requirements.txt
-test benchmark: FOLDER = .venv
-test benchmark: REQUIREMENTS = requirements-test.txt
-test benchmark: INCLUDED = requirements.txt requirements-test.txt
+test test-ui benchmark: FOLDER = .venv
+test test-ui benchmark: REQUIREMENTS = requirements-test.txt
+test test-ui benchmark: INCLUDED = requirements.txt requirements-test.txt
 test-embedded-elt: FOLDER = .venv-embedded-elt
 test-embedded-elt: REQUIREMENTS = requirements-embedded-elt.txt
 test-embedded-elt: INCLUDED = requirements-embedded-elt.txt
 
-.PHONY: help sync dev test test-embedded-elt benchmark requirements clean install
+.PHONY: help sync dev test test-ui test-embedded-elt benchmark requirements clean install
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,10 @@ test: ## set up, then run the linter, the type checker and all tests
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy
 	@.venv/bin/python -m pytest $(ARGS)
+
+test-ui: ## use Dagster's UI in a browser, Debian's chromium (ARGS=--pictures takes the pictures of the README anew)
+	@$(set_up)
+	@.venv/bin/python -m pytest --timeout 300 messaging_assets_tests/ui $(ARGS)
 
 test-embedded-elt: ## the tests that exercise Dagster, with the Dagster that dagster-embedded-elt pins
 	@$(set_up)

@@ -21,7 +21,7 @@ from messaging_assets.api.connection import Connection, read_connections
 from messaging_assets.api.errors import MessagingError
 
 if TYPE_CHECKING:
-    from messaging_assets.orchestration.headless import RunReport
+    from messaging_assets.orchestration.headless import AnalyticsReport, RunReport
     from messaging_assets.warehouse.ledger import LedgerEntry
     from messaging_assets.warehouse.plan import Plans
     from messaging_assets.warehouse.status import Status
@@ -100,7 +100,7 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
     click.echo()
     _table(rows, headers)
     for report in reports:
-        _show_analytics(report)
+        _show_analytics(report.analytics)
     loaded = [report for report in reports if report.tables]
     for database in dict.fromkeys(report.database for report in loaded):
         click.echo(f"\nDuckDB file: {database}")
@@ -111,11 +111,11 @@ def sync(only: str | None, reconcile: bool, accept_deletions: bool, verbose: boo
         _fail("\n" + "\n".join(f"FAILED {failure}" for failure in failures))
 
 
-def _show_analytics(report: "RunReport") -> None:
-    found = report.analytics
-    if found.models:
+def _show_analytics(found: "AnalyticsReport") -> None:
+    if found.refreshed:
         changed = f"{found.changed} of them changed" if found.changed else "none of them changed"
-        click.echo(f"\nAnalytics: {found.refreshed} of {found.models} tables are up to date, {changed}")
+        stopped = f"; {found.stopped} wait for what failed" if found.stopped else ""
+        click.echo(f"\nAnalytics: {found.refreshed} tables are up to date, {changed}{stopped}")
     for skipped in found.skipped:
         click.echo(f"  skipped {skipped}")
 

@@ -4,7 +4,7 @@ What belongs to one ring alone stands in the conftest.py of that folder.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,18 @@ from dlt.common.runtime.run_context import RunContext
 
 SETTING_PREFIXES = ("SOURCES__", "DESTINATION__", "MESSAGING__", "DLT_", "RUNTIME__", "LOAD__", "NORMALIZE__")
 BARE_SETTINGS = ("CLIENT_ID", "CLIENT_SECRET", "BASE_URL", "TOKEN_URL")
-# What was seen of each fault of the fault matrix, as a row of its table.
-FAULTS_SEEN = pytest.StashKey[list[Sequence[str]]]()
+# A property of a test: what was seen of a fault of the fault matrix, as a row of its table.
+FAULT_SEEN = "fault_seen"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the fault matrix as it was seen, where it ran."""
-    if FAULTS_SEEN in config.stash:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the fault matrix as it was seen, where it ran; its tests may have run in several processes."""
+    reports = [report for state in ("passed", "failed") for report in terminalreporter.getreports(state)]
+    properties = [found for report in reports if report.when == "call" for found in report.user_properties]
+    seen = [row for name, row in properties if name == FAULT_SEEN]
+    if seen:
         from messaging_assets_tests.fault_matrix import as_text
 
-        seen: list[Sequence[str]] = config.stash[FAULTS_SEEN]
         terminalreporter.section("fault matrix")
         terminalreporter.write_line(as_text(seen))
 

@@ -58,6 +58,7 @@ def test_sync_loads_and_tells_what_changed(sandbox: Sandbox, project: Project) -
         ]
         database = project.path / ".warehouse" / "messaging.duckdb"
         assert f"DuckDB file: {database}" in first.output
+        assert "Analytics: 7 tables are up to date, 7 of them changed\n" in first.output
         assert "make dev" in first.output
         assert f"duckdb {database} -c 'FROM messaging.messaging.users'" in first.output
         assert sandbox.client_secret not in first.output
@@ -67,6 +68,7 @@ def test_sync_loads_and_tells_what_changed(sandbox: Sandbox, project: Project) -
         sandbox.delete("messages", sandbox.ids("messages")[7])
         second = run("sync", "--reconcile")
         assert row_of(second.output, "messaging.messages")[1:5] == ["250", "1", "1", "1"]
+        assert "none of them changed" in run("sync").output
         with duckdb.connect(str(database), read_only=True) as opened:
             ids = opened.sql(
                 "SELECT id FROM messaging.messaging.messages WHERE deleted_at IS NULL"
@@ -102,7 +104,17 @@ def test_what_failed_is_told_and_the_rest_is_loaded(sandbox: Sandbox) -> None:
     assert "channels" in result.output.split("FAILED")[1]
     assert "403" in result.output
     assert row_of(result.output, "messaging.messages")[1] == "250"
+    assert "Analytics: 2 tables are up to date, 2 of them changed; 5 wait for what failed" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_model_that_can_not_be_had_is_told(sandbox: Sandbox) -> None:
+    sandbox.reshape("messages", lambda row: {name: row[name] for name in row if name != "text"})
+    with sandbox:
+        result = run("sync")
+    assert result.exit_code == 0, result.output
+    assert "Analytics: 6 tables are up to date, 6 of them changed\n" in result.output
+    assert "  skipped messages_enriched: messaging.messages has no column `text`" in result.output
 
 
 def test_one_cause_is_told_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ The words of the matrix are compared with what is seen here, so that the table c
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from messaging_assets.orchestration.checks import columns_stable, complete
 from messaging_assets.sandbox import Faults, Sandbox
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets.warehouse.sync import SyncResult, sync_resource
-from messaging_assets_tests.conftest import FAULTS_SEEN, Project
+from messaging_assets_tests.conftest import FAULT_SEEN, Project
 from messaging_assets_tests.fault_matrix import (
     CHANNELS,
     MATRIX,
@@ -124,10 +124,11 @@ def world(project: Project, synced: Path, fault: Fault) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("area, fault", MATRIX, ids=[f"{area}: {fault.does}" for area, fault in MATRIX])
-def test_a_fault(world: World, area: str, fault: Fault, request: pytest.FixtureRequest) -> None:
+def test_a_fault(
+    world: World, area: str, fault: Fault, record_property: Callable[[str, object], None]
+) -> None:
     sees, exact = seen(world)
-    rows = request.config.stash.setdefault(FAULTS_SEEN, [])
-    rows.append((area, fault.does, sees, exact))
+    record_property(FAULT_SEEN, (area, fault.does, sees, exact))
     assert (sees, exact) == (fault.sees, fault.exact)
     if "rejected" not in exact:
         ends_exact(world)

@@ -171,8 +171,8 @@ def _fields(database: DuckDBPyConnection, connection: Connection, model: Model) 
 
 def _description(connection: Connection, model: Model) -> str:
     return (
-        f"{model.description}\n\nTable `{analytics_schema(connection.name)}.{model.name}` in DuckDB, a row for "
-        f"each {', '.join(f'`{name}`' for name in model.grain)}. Days and hours are those of "
+        f"{model.description}\n\nTable `{analytics_schema(connection.name)}.{model.name}` in DuckDB, a row "
+        f"for each {', '.join(f'`{name}`' for name in model.grain)}. Days and hours are those of "
         f"{connection.analytics.time_zone}."
     )
 

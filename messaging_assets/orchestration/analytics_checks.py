@@ -32,9 +32,9 @@ COLUMNS_FOUND = "columns_found"
 DESCRIPTIONS = {
     COLUMNS_FOUND: (
         "The tables have every column that the model reads. A model that lacks one is skipped: it is not "
-        "materialised, its table stays as it was, and the other models are refreshed. To do: read which column "
-        "is missing; if it is called something else, name it in the connection file under `analytics.columns`; "
-        "if the API has no such thing, this model can't be had."
+        "materialised, its table stays as it was, and the other models are refreshed. To do: read which "
+        "column is missing; if it is called something else, name it in the connection file under "
+        "`analytics.columns`; if the API has no such thing, this model can't be had."
     ),
     "grain_unique": (
         "Each combination of the columns of the model's grain stands once. To do: see whether `id_unique` of "
@@ -51,9 +51,9 @@ DESCRIPTIONS = {
         "`analytics.columns.messages.user_id` names the right column."
     ),
     "volume_usual": (
-        "As many messages were written on the last whole day as is usual on its weekday, by the weeks before. "
-        "To do: if it was no holiday and no event, see whether the API delivers everything, and run the "
-        "reconcile job."
+        "As many messages were written on the last whole day as is usual on its weekday, by the weeks "
+        "before. To do: if it was no holiday and no event, see whether the API delivers everything, and run "
+        "the reconcile job."
     ),
 }
 
@@ -114,9 +114,11 @@ def model_check_results(
 
 def columns_found(skipped: str | None) -> AssetCheckResult:
     """Is every column there that the model reads?"""
+    # As a number, so that the UI plots when it was skipped.
+    metadata = {"skipped": MetadataValue.int(int(skipped is not None))}
     if skipped is None:
-        return passed(COLUMNS_FOUND, "every column that the model reads is there")
-    return failed(COLUMNS_FOUND, f"the model is skipped: {skipped}", AssetCheckSeverity.WARN)
+        return passed(COLUMNS_FOUND, "every column that the model reads is there", metadata)
+    return failed(COLUMNS_FOUND, f"the model is skipped: {skipped}", AssetCheckSeverity.WARN, metadata)
 
 
 def grain_unique(duplicates: Offending, grain: tuple[str, ...]) -> AssetCheckResult:
@@ -135,9 +137,9 @@ def references_known(found: References) -> AssetCheckResult:
     if found.skipped is not None:
         return passed(name, f"nothing can be said: {found.skipped}")
     metadata = {
-        "messages": MetadataValue.int(found.messages),
-        "messages_without": MetadataValue.int(found.without),
-        **offending("unknown", Offending(found.unknown, found.ids[:EXAMPLES])),
+        "messages_affected": MetadataValue.int(found.messages),
+        "messages_without_id": MetadataValue.int(found.without),
+        **offending(f"unknown_{found.table}", Offending(found.unknown, found.ids[:EXAMPLES])),
     }
     if not found.unknown:
         return passed(name, f"{found.table} has a row for whatever a message names", metadata)

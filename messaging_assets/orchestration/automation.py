@@ -1,8 +1,8 @@
 """When the analytics run by themselves: what has to have happened, and the sensor that looks.
 
-The jobs of a connection refresh its models after the tables. The conditions here are for whatever else changes
-a table (a button, for instance), and for models that a failing check held back; what a job has done is not
-done again. Data versions decide: a sync that changed nothing sets nothing in motion.
+The jobs of a connection refresh its models after the tables. The conditions here are for whatever else
+changes a table (a button, for instance), for models that a failing check held back, and for the report; what
+a job has done is not done again. Data versions decide: a sync that changed nothing sets nothing in motion.
 """
 
 from typing import Any
@@ -43,7 +43,6 @@ def follows_tables(model: AssetKey) -> AutomationCondition[Any]:
     condition: AutomationCondition[Any] = (
         due.with_label("due: missing, changed tables or another definition")
         & (~skipped | _unhandled(edited)).with_label("not skipped for a missing column")
-        & ~AutomationCondition.any_deps_missing()
         & ~AutomationCondition.any_deps_in_progress()
         & ~AutomationCondition.in_progress()
         & AutomationCondition.all_deps_blocking_checks_passed()

@@ -28,7 +28,7 @@ def table_lineage(
         fields: The column of each field that syncs have met.
         columns: The columns of the table.
     """
-    there = set(columns).difference(OWN_COLUMNS)
+    there = set(columns)
     source = api_key(connection.name, resource.table)
     return TableColumnLineage(
         {

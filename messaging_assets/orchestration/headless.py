@@ -13,6 +13,7 @@ from typing import Any
 
 from dagster import (
     AssetKey,
+    AssetObservation,
     DagsterError,
     DagsterEventType,
     DagsterInstance,
@@ -58,16 +59,16 @@ class AnalyticsReport:
     """What a run did to the models of the analytics.
 
     Attributes:
-        models: How many models the connection has.
         refreshed: How many of them are up to date now.
         changed: How many of these hold something else than before.
         skipped: The names of those that were skipped, each with the reason.
+        stopped: How many were not refreshed because something failed.
     """
 
-    models: int
     refreshed: int
     changed: int
     skipped: tuple[str, ...]
+    stopped: int
 
 
 @dataclass(frozen=True)
@@ -159,22 +160,23 @@ def _tables(result: ExecuteInProcessResult, connection: Connection) -> Iterator[
 def _analytics(result: ExecuteInProcessResult, connection: Connection) -> AnalyticsReport:
     models = {analytics_key(connection.name, model.name): model.name for model in models_of(connection)}
     refreshed = [metadata for key, metadata in _materialised(result) if key in models]
-    observed = [
-        event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()
+    written = [_count(metadata, "rows_written") or _count(metadata, "rows_removed") for metadata in refreshed]
+    skipped = [
+        f"{models[seen.asset_key]}: {seen.metadata['skipped'].value}"
+        for seen in _observed(result)
+        if seen.asset_key in models
     ]
     return AnalyticsReport(
-        models=len(models),
         refreshed=len(refreshed),
-        changed=sum(
-            bool(_count(metadata, "rows_written") or _count(metadata, "rows_removed"))
-            for metadata in refreshed
-        ),
-        skipped=tuple(
-            f"{models[seen.asset_key]}: {seen.metadata['skipped'].value}"
-            for seen in observed
-            if seen.asset_key in models
-        ),
+        changed=sum(map(bool, written)),
+        skipped=tuple(skipped),
+        stopped=len(models) - len(refreshed) - len(skipped),
     )
+
+
+def _observed(result: ExecuteInProcessResult) -> Iterator[AssetObservation]:
+    for event in result.get_asset_observation_events():
+        yield event.asset_observation_data.asset_observation
 
 
 def _materialised(result: ExecuteInProcessResult) -> Iterator[tuple[AssetKey, Mapping[str, Any]]]:

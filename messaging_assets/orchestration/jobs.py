@@ -31,9 +31,9 @@ def sync_job(connection: Connection) -> "UnresolvedAssetJobDefinition":
         name=sync_job_name(connection.name),
         selection=_tables_and_models(connection),
         description=(
-            f"Brings the tables of {connection.name} up to date, proves them complete, marks what is gone, and "
-            "refreshes the models of the analytics. A resource that fails leaves the others alone: they are "
-            "loaded, the models that don't read it are refreshed, and the run fails."
+            f"Brings the tables of {connection.name} up to date, proves them complete, marks what is gone, "
+            "and refreshes the models of the analytics. A resource that fails leaves the others alone: they "
+            "are loaded, the models that don't read it are refreshed, and the run fails."
         ),
         tags={CONNECTION_TAG: connection.name, MODE_TAG: "sync"},
         executor_def=in_process_executor,
@@ -47,8 +47,8 @@ def reconcile_job(connection: Connection) -> "UnresolvedAssetJobDefinition":
         selection=_tables_and_models(connection),
         description=(
             f"Reads everything that {connection.name} has, proves that it is everything, compares it with "
-            "the tables, marks as deleted what is gone, whatever a sync may leave out to be cheap, and refreshes "
-            "the models of the analytics."
+            "the tables, marks as deleted what is gone, whatever a sync may leave out to be cheap, and "
+            "refreshes the models of the analytics."
         ),
         tags={CONNECTION_TAG: connection.name, MODE_TAG: "reconcile"},
         config=RunConfig(

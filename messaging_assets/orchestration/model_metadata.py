@@ -29,7 +29,7 @@ def definition_metadata(connection: Connection, model: Model, code: Path) -> Map
         "time_zone": MetadataValue.text(connection.analytics.time_zone),
         "sql": MetadataValue.md(f"```sql\n{model.sql.strip()}\n```"),
         **_columns(connection, model, {}),
-        **references_to([(model.path, 1, "the SQL"), (code, 1, "how it is refreshed")]),
+        **references_to([(model.path, 1, "the SQL"), (code, 1, "the code that refreshes it")]),
     }
 
 

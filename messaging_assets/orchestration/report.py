@@ -49,17 +49,17 @@ def report_spec(connection: Connection) -> AssetSpec:
         deps=[*tables, *models],
         group_name=analytics_group(name),
         description=(
-            f"One page for the morning about {name}: the week's activity, the busiest channels, the hours, the "
-            "response times, and whether the data is complete, fresh and right. An HTML file that stands alone, "
-            "and a PNG picture of each chart; where they lie stands in the metadata of each materialisation, "
-            "with a preview.\n\nIt is made each morning at 6 "
+            f"One page for the morning about {name}: the week's activity, the busiest channels, the hours, "
+            "the response times, and whether the data is complete, fresh and right. An HTML file that stands "
+            "alone, and a PNG picture of each chart; where they lie stands in the metadata of each "
+            "materialisation, with a preview.\n\nIt is made each morning at 6 "
             f"({connection.analytics.time_zone}), and within the hour after anything changed or failed."
         ),
         kinds={"html", "matplotlib"},
         owners=owners(connection),
         tags=tags(connection),
         automation_condition=follows_everything(connection.analytics.time_zone),
-        metadata=references_to([(Path(__file__), 1, "how it is made")]),
+        metadata=references_to([(Path(__file__), 1, "the code that makes it")]),
     )
 
 

@@ -127,13 +127,11 @@ class WarehouseResource(DuckDBResource):
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["WarehouseResource"]:
-        """Replace with the end of the run the copies for readers of what has changed."""
+        """Replace the copies for readers of what has changed, when the run ends."""
         self._used = set()
-        try:
-            yield self
-        finally:
-            for file in sorted(self._used):
-                _look_after_readers(file, context.log)
+        yield self
+        for file in sorted(self._used):
+            _look_after_readers(file, context.log)
 
     def of(self, connection: Connection) -> "WarehouseResource":
         """The resource for the file of one connection."""

@@ -44,7 +44,7 @@ def _schedule(
         cron_schedule=when.cron,
         execution_timezone=when.timezone,
         default_status=DefaultScheduleStatus.RUNNING if when.enabled else DefaultScheduleStatus.STOPPED,
-        description=f"Runs {job} at `{when.cron}` ({when.timezone}), unless the same work is under way.",
+        description=f"Runs {job} at {when.cron} ({when.timezone}), unless the same work is under way.",
         tags={CONNECTION_TAG: connection.name},
     )
     def tick(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:

@@ -191,7 +191,7 @@ def _write_log_back(path: Path, timeout: float) -> None:
 
 def _has_log(path: Path) -> bool:
     """Whether there is a write-ahead log, or one that DuckDB was about to write back."""
-    return any(name.startswith(f"{path.name}.wal") for name in os.listdir(path.parent))
+    return any(other.name.startswith(f"{path.name}.wal") for other in path.parent.iterdir())
 
 
 def _write_through(path: Path) -> None:

@@ -240,8 +240,8 @@ def test_messages_of_unknown_channels_and_users_are_counted_and_named(
     assert (channels.passed, users.passed) == (False, False)
     assert channels.severity.value == users.severity.value == "WARN"
     carried = {name: value.value for name, value in channels.metadata.items()}
-    assert (carried["messages"], carried["unknown"]) == (7, 7)
-    assert carried["unknown_examples"] == "gone-0, gone-1, gone-2, gone-3, gone-4"
+    assert (carried["messages_affected"], carried["unknown_channels"]) == (7, 7)
+    assert carried["unknown_channels_examples"] == "gone-0, gone-1, gone-2, gone-3, gone-4"
     assert users.description == "7 messages name 1 users that are not in users"
     assert "private" not in f"{channels} {users}"
 

@@ -59,10 +59,10 @@ def test_references() -> None:
     assert unknown.check_name == "users_known"
     assert judged(unknown) == (False, WARN)
     assert carried(unknown) == {
-        "messages": 12,
-        "messages_without": 3,
-        "unknown": 7,
-        "unknown_examples": "a, b",
+        "messages_affected": 12,
+        "messages_without_id": 3,
+        "unknown_users": 7,
+        "unknown_users_examples": "a, b",
     }
     nothing = references_known(References("channels", skipped="there is no table"))
     assert (nothing.check_name, nothing.passed) == ("channels_known", True)

@@ -24,7 +24,7 @@ from messaging_assets_tests.orchestration.test_dagster_dev import (
 from messaging_assets_tests.ui.dagster_ui import WIDTH, DagsterUi
 
 #: Bounds for what hangs, not for what is slow, in milliseconds.
-PATIENCE = 60_000
+PATIENCE = 30_000
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FINISHED = "query Runs { runsOrError { ... on Runs { results { runId status } } } }"
 

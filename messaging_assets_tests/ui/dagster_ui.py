@@ -1,7 +1,7 @@
 """Dagster's UI in a browser, as a person reads and uses it: pages, the lineage graph, metadata, pictures.
 
-Things are found by what a person goes by: words, roles, labels, and where they stand in the drawing. What ought to
-be seen belongs to the tests.
+Things are found by what a person goes by: words, roles, labels, and where they stand in the drawing. What
+ought to be seen belongs to the tests.
 """
 
 import io
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+
+from messaging_assets_tests.orchestration.test_dagster_dev import until
 
 PICTURES = Path(__file__).with_name("pictures")
 WIDTH = 1400
@@ -36,6 +38,13 @@ _DRAWING = """
 """
 #: An arrow ends as far before its box, for its head to have room.
 _GAP = 20
+
+#: What stands in a line of its own where something is wrong, was left out, or nobody knows.
+UNEXPLAINED = re.compile(
+    r"unknown|undefined|null|nan|no description|default|error|warning|degraded|never materialized|missing|"
+    r"stale|outdated|unsynced|overdue|fail(ed|ing|ure)|(never|not) (evaluated|executed)|not running",
+    re.IGNORECASE,
+)
 
 #: A group, and the name of an asset in it.
 Place = tuple[str, str]
@@ -127,6 +136,10 @@ class DagsterUi:
         lines = self.lines()
         return set(lines[lines.index(label) + 1 : lines.index(end)])
 
+    def unexplained(self) -> set[str]:
+        """The lines of the page in which something is wrong, was left out, or nobody knows."""
+        return {line for line in self.lines() if UNEXPLAINED.fullmatch(line)}
+
     def table(self, heading: str) -> list[list[str]]:
         """The cells of the table with this heading, without the headings."""
         table = self.page.get_by_role("table").filter(has=self.page.get_by_text(heading, exact=True)).first
@@ -146,10 +159,15 @@ class DagsterUi:
         self.page.reload()
         self.settle()
 
-    def graph(self) -> Graph:
-        """The lineage that is drawn on the page."""
+    def graph(self, size: int) -> Graph:
+        """The lineage that is drawn on the page, as soon as so many assets are."""
+        return until(lambda: self._graph(size), seconds=60)
+
+    def _graph(self, size: int) -> Graph | None:
         drawing = self.page.evaluate(_DRAWING)
         boxes = [Box(**box) for box in drawing["boxes"]]
+        if sum(not box.group for box in boxes) != size:
+            return None
         groups = [box for box in boxes if box.group]
         assets: dict[Place, Box] = {}
         for box in boxes:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -21,14 +22,16 @@ ENRICHED = "/assets/messaging/analytics/messages_enriched"
 REPORT = "/assets/messaging/analytics/report"
 
 
-def read(platform: Platform, query: str) -> list[tuple[object, ...]]:
+def read(platform: Platform, query: str) -> list[tuple[Any, ...]]:
     """Ask the warehouse, which a run may hold."""
     file = platform.project / ".warehouse" / "sandbox.duckdb"
     with open_database(file, timeout=60, read_only=True) as database:
         return database.execute(query).fetchall()
 
 
-def test_messages_show_rows_freshness_columns_and_lineage(ui: DagsterUi, platform: Platform, pictures: bool) -> None:
+def test_messages_show_rows_freshness_columns_and_lineage(
+    ui: DagsterUi, platform: Platform, pictures: bool
+) -> None:
     def as_it_is_now() -> bool:
         # A run of the schedule may change the rows meanwhile, and freshness is evaluated every half minute.
         ui.open(MESSAGES, "Row count", "Freshness policy", "Columns")

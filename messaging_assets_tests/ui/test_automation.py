@@ -55,6 +55,7 @@ def test_a_schedule_or_sensor_says_what_it_does_and_runs(
     ui.shows(descriptions(platform)[name])
     row = ui.page.get_by_role("row").filter(has=ui.page.get_by_text("Running", exact=True))
     expect(row.get_by_role("checkbox")).to_be_checked()
+    assert ui.unexplained() == set()
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -62,3 +63,4 @@ def test_a_job_says_what_it_does(name: str, ui: DagsterUi, platform: Platform) -
     ui.open("/jobs", *JOBS)
     ui.page.get_by_role("link", name=name).click()
     ui.shows(descriptions(platform)[name])
+    assert ui.unexplained() == set()
