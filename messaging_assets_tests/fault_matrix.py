@@ -23,6 +23,8 @@ HEADERS = ("", "what the API does", "what the user sees", "rows exact")
 MESSAGES, CHANNELS, USERS, PAGE = 300, 8, 30, 20
 # Seconds, for faults that are about time.
 HURRIED = {"timeouts": {"connect": 0.4, "read": 0.2}}
+# Beyond the present.
+LATER = "2999-01-01T00:00:00Z"
 NARROW = {"max_body_megabytes": 1}
 # Where the answers stood that went wrong, as an error names it.
 FIRST, HALFWAY = "/v1/messages, offset 0", "/v1/messages, offset 95"
@@ -100,6 +102,10 @@ ASCENDING = proved("the list is ordered by created_at and id, ascending, so anch
 DESCENDING = proved("the list is ordered by created_at and id, descending, so anchored paging misses nothing")
 TWICE = proved("two passes in a row delivered the same rows, and the head is unmoved")
 TOO_MANY = withheld(41, 260, "41 of 300 rows would vanish, more than max_deleted_share (10%) allows")
+TOO_MANY_HIDDEN = (
+    "61 rows were not seen; two passes in a row delivered the same rows, and the head is unmoved; no "
+    "deletion was marked: 61 of 300 rows would vanish, more than max_deleted_share (10%) allows"
+)
 KEYLESS = "records came without an id and may be among them"
 CUT = "the answer of the API was cut off or its length is wrong"
 
@@ -109,6 +115,11 @@ CUT = "the answer of the API was cut off or its length is wrong"
 def meanwhile(change: Change, **faults: Any) -> Faults:
     """Let something happen while the list is read, just before its fourth page."""
     return Faults(script=[At(4, change)], **faults)
+
+
+def every_page(change: Change, **faults: Any) -> Faults:
+    """Let something happen before each page."""
+    return Faults(script=[At(1, change, every=1)], **faults)
 
 
 def broken(kind: Kind, *, position: int | None = 100, **settings: Any) -> Faults:
@@ -196,7 +207,7 @@ PAGING = [
     Fault("gives no total", ASCENDING, faults=Faults(total="absent")),
     Fault("gives a total of null", ASCENDING, faults=Faults(total="null")),
     Fault("gives the total as a text", STILL, faults=Faults(total="text")),
-    Fault("gives a total that is 7 too high", ASCENDING, faults=Faults(total="wrong")),
+    Fault("gives a total that is 7 too high", TWICE, faults=Faults(total="wrong")),
     Fault("gives a total that is 7 too low", ASCENDING, faults=Faults(total="wrong", total_error=-7)),
     Fault("a row is inserted at the head while it is read", ASCENDING, faults=meanwhile(Insert())),
     Fault("50 rows are inserted at the head while it is read", ASCENDING, faults=meanwhile(Insert(count=50))),
@@ -222,12 +233,23 @@ PAGING = [
         ASCENDING,
         faults=meanwhile(Delete(where="tail", count=25)),
     ),
+    Fault("unread rows move to the head while it is read", STILL, faults=meanwhile(Move(count=3))),
+    Fault(
+        "unread rows move to the head while it is read, without a total",
+        TWICE,
+        faults=meanwhile(Move(count=3), total="absent"),
+    ),
+    Fault(
+        "unread rows move in among those that were read",
+        STILL,
+        faults=Faults(script=[At(8, Move(count=3, to=30))]),
+    ),
     Fault(
         "30 rows move from the head to the tail while it is read",
         STILL,
         faults=meanwhile(Move(where="head", count=30, to="tail")),
     ),
-    Fault("holds a row twice, side by side", ASCENDING, happens=repeat(50)),
+    Fault("holds a row twice, side by side", TWICE, happens=repeat(50)),
     Fault("holds a row twice, pages apart", TWICE, happens=repeat(250)),
     Fault(
         "holds a row twice, with other content: the later one counts", TWICE, happens=repeat(250, text="x")
@@ -253,6 +275,11 @@ PAGING = [
         STILL,
         faults=meanwhile(Edit(where="middle", count=3), order="updated_ascending"),
     ),
+    Fault(
+        "lists by update, oldest first; 100 rows are edited while it is read",
+        STILL,
+        faults=meanwhile(Edit(where="middle", count=100), order="updated_ascending"),
+    ),
     Fault("lists in no order", STILL, faults=Faults(order="none")),
     Fault("lists in no order, without a total", TWICE, faults=Faults(order="none", total="absent")),
     Fault(
@@ -260,9 +287,9 @@ PAGING = [
         "`complete` fails: not proved: the list is not ordered by created_at or id, the API reports no "
         "total, and no two passes in a row agree",
         "not promised, nothing marked",
-        faults=Faults(order="none", total="absent", script=[At(1, Insert(where="random"), every=1)]),
+        faults=every_page(Insert(where="random"), order="none", total="absent"),
     ),
-    Fault("hides rows after slicing: short pages", ASCENDING, faults=Faults(hidden_share=0.08)),
+    Fault("hides rows after slicing: short pages", TWICE, faults=Faults(hidden_share=0.08)),
     Fault(
         "hides 25 rows after slicing: an empty page in mid-list",
         TWICE,
@@ -272,6 +299,23 @@ PAGING = [
         "hides 25 rows after slicing, without a total",
         TWICE,
         faults=Faults(hidden_first=120, hidden_last=144, total="absent"),
+    ),
+    Fault(
+        "hides 60 rows after slicing: three empty pages in mid-list",
+        f"`complete` fails: {TOO_MANY_HIDDEN}",
+        "yes, 61 not marked",
+        faults=Faults(hidden_first=120, hidden_last=179),
+    ),
+    Fault(
+        "grows at its end as fast as it is read",
+        ASCENDING,
+        faults=every_page(Insert(where="tail", count=40, fields={"created_at": LATER})),
+    ),
+    Fault(
+        "grows as fast as it is read, in no order",
+        "`complete` fails: not proved: the list grows as fast as it is read",
+        "not promised, nothing marked",
+        faults=every_page(Insert(where="tail", count=40), order="none"),
     ),
     Fault(
         "ignores offset: the first page for ever",

@@ -161,6 +161,9 @@ class Increment:
         self._seen: list[tuple[list[int], list[int]]] = []
         self._new: set[int] = set()
         self._tied: set[int] = set()
+        self._met: set[int] = set()
+        # The server's pages may be smaller by now than they were.
+        self._largest_page = 0
         self._gone: set[int] = set()
         self._probes = 0
 
@@ -175,6 +178,10 @@ class Increment:
             unexplained = _unexplained([head, *tail])
         if unexplained:
             yield from self._find_between(unexplained)
+        if self._gone:
+            # A row that has moved is missing at its place as well. It stands at one of the ends now.
+            yield from self._read_head()
+            yield from self._read_tail(max(tail, key=lambda stretch: stretch.last.place).last.shift)
         if self.index.seen_among(self._gone_keys()):
             raise NotInOrderError("a row has moved from one place of the list to another")
         self.progress.verdict = Verdict("order", self._reason())
@@ -240,7 +247,7 @@ class Increment:
             maximum_offset=self._fetcher.maximum_offset,
             resume_at=offset if offset > self._fetcher.start else None,
         )
-        paging.page_size = self._known.page_size
+        paging.page_size = self._largest_page
         return paging
 
     def _take(
@@ -257,27 +264,30 @@ class Increment:
         assert offset is not None
         page = self._fetch(offset)
         keys = self._keys_of(page)
+        self._largest_page = max(self._largest_page, len(keys))
         sightings = self._sightings(keys, offset)
         held = self._places.keys_at([sighting.place for sighting in sightings])
         self._tied = read.union(held) if tied is None else tied
-        has_more = False if self._ends_with(page, offset) else page.has_more
+        self._met.update(sighting.place for sighting in sightings[-1:])
+        has_more = False if self._ends_with(page, keys, offset) else page.has_more
         if not paging.receive(offset, keys, total=page.total, has_more=has_more).accepted:
             return None
         read.update(key for key in keys if key is not None)
         yield self._deliver(page, keys)
         return self._stretch(sightings)
 
-    def _ends_with(self, page: Page, offset: int) -> bool:
-        """Whether the list ends with a page: by its total, or since nothing is where the next one would be.
+    def _ends_with(self, page: Page, keys: list[int | None], offset: int) -> bool:
+        """Whether the list ends with a page that is shorter than the server's others.
 
-        A page shorter than the server's others ends a list of which no row is hidden, as the positions of
-        the rows held show; what comes behind it afterwards is new since.
+        It does by its total, if the last row held was met as well; or if its last row comes back alone when
+        it is asked for, whatever size of pages the server has by now.
         """
-        if not 0 < len(page.records) < self._known.page_size or page.has_more:
+        if not 0 < len(keys) < self._largest_page or page.has_more:
             return False
-        if offset + len(page.records) == page.total:
+        if len(keys) == 1 or (offset + len(keys) == page.total and self._known.rows - 1 in self._met):
             return True
-        return not self._fetch(offset + self._known.page_size).records
+        behind = self._fetch(offset + len(keys) - 1)
+        return keys[-1] is not None and self._keys_of(behind) == keys[-1:]
 
     # In between
 

@@ -8,7 +8,8 @@ come back; a page is one snapshot of the server, so nothing is missing between t
 behind it. Rows that were deleted before the anchor move it towards the head, and the page holds no known
 row: step back until one does. Rows that were inserted before it move it towards the tail, and the page
 holds nothing but known rows: step forward. Steps double while they fail. By induction every row that
-lived all along, and kept its place among the others, is delivered, whatever the size of the pages.
+lived all along, and kept its place among the others, is delivered, whatever the size of the pages. An empty
+page is the end only where the total agrees, or where nothing follows for some pages.
 
 Plain stepping by the limit misses a row as soon as another one is deleted before it, and loses half of
 the list where the server returns half of the limit.
@@ -24,6 +25,11 @@ from messaging_assets.api.errors import PagingError
 MAX_STEPS_WITHOUT_PROGRESS = 40
 # Each time the head of the list holds no known row, all that was read before it is gone.
 MAX_RESTARTS = 10
+# Where no total says that nothing follows, the list ends where this many times the limit hold no row: rows
+# that are hidden after slicing leave empty pages in mid-list.
+LIMITS_TO_LOOK_AHEAD = 5
+# Empty pages in a row that are read side by side; then the steps double, as far as a total reaches.
+MOST_EMPTY_PAGES = 40
 # As many identical pages at different offsets in a row mean that the server ignores the offset: an
 # insertion of just as many rows as the offset moved would have to happen each time.
 MAX_IDENTICAL_PAGES = 5
@@ -56,6 +62,7 @@ class AnchoredPaging:
         next_offset: The offset to ask for, None when the list is read to its end.
         anchor: Where the last known row was when its page was taken, None before the first page.
         page_size: The largest page seen: what the server really returns, whatever was asked for.
+        delivered: How many rows were delivered, as far as keys tell them apart.
         drift_repaired: How often rows moved while they were read, and the reading was mended.
         unanchored: Whether pages had to be taken that no known row ties to the ones before, so that
             paging alone proves nothing.
@@ -94,6 +101,7 @@ class AnchoredPaging:
         self._first_keys: tuple[object, ...] = ()
         self._identical_pages = 0
         self._accepted_pages = 0
+        self.delivered = 0
         self._restarts = 0
         self._steps = 0
         self._steps_back = 0
@@ -103,6 +111,9 @@ class AnchoredPaging:
         self._unknown_offset: int | None = None
         self._rows_ahead_offset: int | None = None
         self._adjacent_offset: int | None = None
+        # The last of the empty pages that stand side by side behind the known rows.
+        self._empty_offset: int | None = None
+        self._empty_pages = 0
         self._confirming_end = False
 
     def receive(
@@ -126,10 +137,11 @@ class AnchoredPaging:
         self.page_size = max(self.page_size, len(keys))
         known = [i for i, key in enumerate(keys) if key is not None and self._is_known(key)]
         keyed = [i for i, key in enumerate(keys) if key is not None]
-        if not known and not self._may_start_here(offset, keys):
-            return self._without_known_row(offset, empty=not keys)
         if not keys:
-            return self._finish(accepted=True)
+            return self._empty(offset, total, has_more)
+        if not known and not self._may_start_here(offset):
+            return self._without_known_row(offset)
+        self.delivered += len(keys) - len(known)
         if not keyed:
             # Not one row of the page can be an anchor; what stands behind it cannot be tied to it.
             self.unanchored = True
@@ -139,16 +151,16 @@ class AnchoredPaging:
             return self._wholly_known(offset, len(keys), total, has_more)
         return self._accept(offset, len(keys), offset + keyed[-1], total, has_more)
 
-    def _may_start_here(self, offset: int, keys: Sequence[object]) -> bool:
+    def _may_start_here(self, offset: int) -> bool:
         """Whether a page without a known row can be taken: nothing can stand unread before it."""
         if offset == self._start:
             self._count_restart()
             return True
-        if keys and offset == self._adjacent_offset:
+        if offset in (self._adjacent_offset, self._gap_end()):
             self.unanchored = True
             return True
         # Rows without keys are all that came before: they cannot be found again.
-        return self.unanchored and not self._holds_keys and len(keys) > 0
+        return self.unanchored and not self._holds_keys
 
     def _accept(self, offset: int, rows: int, anchor: int, total: int | None, has_more: bool | None) -> Step:
         self._accepted_pages += 1
@@ -163,7 +175,7 @@ class AnchoredPaging:
     def _wholly_known(self, offset: int, rows: int, total: int | None, has_more: bool | None) -> Step:
         again = self._known_page is not None and self._known_page[0] == offset
         # Here a page says itself that nothing stands behind the rows known, so that a total may agree.
-        ends_here = has_more is False or offset + rows == total
+        ends_here = has_more is False or offset + rows == total == self.delivered
         if ends_here or (again and self._confirming_end):
             return self._finish(accepted=True)
         self._count_step()
@@ -173,6 +185,8 @@ class AnchoredPaging:
             return self._ask(offset + 1, accepted=True)
         self.drift_repaired += self._is_full(rows)
         self._known_page = (offset, rows)
+        self._empty_offset = None
+        self._empty_pages = 0
         self._confirming_end = False
         self._steps_back = 0
         ahead = offset + (self._reach() - offset) * 2**self._steps_forward
@@ -181,20 +195,34 @@ class AnchoredPaging:
             ahead = min(ahead, (offset + self._unknown_offset) // 2)
         return self._ask(ahead, accepted=True)
 
-    def _without_known_row(self, offset: int, *, empty: bool) -> Step:
-        if empty and (offset == self._start or not self._holds_keys):
-            return self._finish(accepted=False)
+    def _without_known_row(self, offset: int) -> Step:
+        gap_end = self._gap_end()
+        if self._known_page is None and gap_end is None:
+            return self._step_back(offset)
+        self._rows_ahead_offset = offset
+        if gap_end is not None and offset > gap_end:
+            return self._ask(gap_end, accepted=False)
+        return self._step_nearer(offset)
+
+    def _empty(self, offset: int, total: int | None, has_more: bool | None) -> Step:
+        if self._empty_offset is None:
+            if offset != self._start and not self._holds_keys:
+                return self._finish(accepted=True)
+            if offset != (self._start if self._known_page is None else self._reach()):
+                return self._step_nearer(offset)
+        if self._known_page is not None and offset <= self._known_page[0]:
+            return self._step_back(offset)
+        return self._look_ahead(offset, total, has_more)
+
+    def _step_nearer(self, offset: int) -> Step:
+        """Goes back towards the page that held nothing but known rows: between them stands what follows."""
         if self._known_page is None:
             return self._step_back(offset)
         known_offset, rows = self._known_page
         reach = self._reach()
         if offset <= known_offset or (self._is_full(rows) and offset <= reach):
             return self._step_back(offset)
-        if empty and offset == reach:
-            return self._confirm_end(known_offset)
         self._count_step()
-        if not empty:
-            self._rows_ahead_offset = offset
         if offset == self._adjacent_offset:
             # Nothing can be tied to the known rows: what stands right behind them is hidden or gone. The
             # nearest rows that were seen there follow, as far as can be told.
@@ -204,15 +232,50 @@ class AnchoredPaging:
         nearer = (known_offset + offset) // 2
         return self._ask(max(reach, nearer) if offset > reach else nearer, accepted=False)
 
-    def _confirm_end(self, known_offset: int) -> Step:
+    def _look_ahead(self, offset: int, total: int | None, has_more: bool | None) -> Step:
+        """Looks whether something stands behind an empty page."""
+        if self._known_page is not None and self._is_full(self._known_page[1]) and self._empty_offset is None:
+            # The last known row stood here a moment ago.
+            return self._step_back(offset)
+        if self._empty_offset is None or (self.page_size and offset == self._gap_end()):
+            self._empty_offset = offset
+        gap_end = self._gap_end()
+        assert gap_end is not None
+        if self._rows_ahead_offset is not None and self._rows_ahead_offset >= gap_end:
+            return self._ask(gap_end, accepted=False)
+        if offset >= self._furthest_look(total, has_more):
+            return self._confirm_end()
+        self._empty_pages += 1
+        if self._empty_pages > MOST_EMPTY_PAGES:
+            return self._ask(2 * offset, accepted=False)
+        # One page alone does not tell how many places a page covers; what is longer may skip rows.
+        is_size_known = self.page_size and (total is not None or self._accepted_pages > 1)
+        return self._ask(offset + (self.page_size if is_size_known else self.limit), accepted=False)
+
+    def _gap_end(self) -> int | None:
+        """As far as nothing stands behind the known rows: an empty page covers as many places as others."""
+        return None if self._empty_offset is None else self._empty_offset + (self.page_size or self.limit)
+
+    def _furthest_look(self, total: int | None, has_more: bool | None) -> int:
+        """Where the list ends if nothing is found before."""
+        known_offset, rows = self._known_page or (self._start, 0)
+        reach = self._reach() if self._known_page else self._start
+        agrees = total is not None and (self.delivered >= total or known_offset + rows == total)
+        if agrees or has_more is False:
+            return reach
+        return max(total or 0, reach + LIMITS_TO_LOOK_AHEAD * self.limit)
+
+    def _confirm_end(self) -> Step:
         """Looks once more at the page that held nothing but known rows before the list counts as read.
 
         Between that page and the empty one there can be a gap, into which unread rows can move when others
         are deleted or edited.
         """
+        if self._known_page is None:
+            return self._finish(accepted=True)
         self._count_step()
         self._confirming_end = True
-        return self._ask(known_offset, accepted=False)
+        return self._ask(self._known_page[0], accepted=False)
 
     def _step_back(self, offset: int) -> Step:
         self._count_step()
@@ -226,7 +289,8 @@ class AnchoredPaging:
 
     def _forget_surroundings(self) -> None:
         self._known_page = self._unknown_offset = None
-        self._rows_ahead_offset = self._adjacent_offset = None
+        self._rows_ahead_offset = self._adjacent_offset = self._empty_offset = None
+        self._empty_pages = 0
 
     def _is_full(self, rows: int) -> bool:
         return rows >= self.page_size > 1
@@ -234,23 +298,22 @@ class AnchoredPaging:
     def _reach(self) -> int:
         """The furthest offset that leaves no gap behind the page that held nothing but known rows.
 
-        Behind a full page that is its last row. A page that is shorter than others ends the list of a
-        server that cuts pages to a size; of one that hides rows after slicing it covers the whole limit.
+        Behind a full page that is its last row. A page that is shorter than others ends the list, or rows of
+        it are hidden: it covers as many places as the largest page has rows.
         """
         assert self._known_page is not None
         offset, rows = self._known_page
         if self.page_size == 1:
             return offset + 1
-        return offset + rows - 1 if self._is_full(rows) else offset + self.limit
+        return offset + rows - 1 if self._is_full(rows) else offset + self.page_size
 
     def _is_end(self, offset: int, rows: int, total: int | None, has_more: bool | None) -> bool:
         """Whether the server's own word places the end here.
 
-        A total is believed only together with a page shorter than others: it can be wrong.
+        A total is believed only together with a page shorter than others, and where as many rows were
+        delivered: it can be wrong, and where rows are hidden it can count those that are not.
         """
-        if has_more is False:
-            return True
-        return total is not None and rows < self.page_size and offset + rows == total
+        return has_more is False or (rows < self.page_size and offset + rows == total == self.delivered)
 
     def _ask(self, offset: int, *, accepted: bool) -> Step:
         if self.maximum_offset is not None and offset >= self.maximum_offset:

@@ -48,6 +48,7 @@ class PassCounts:
         unanchored: Whether pages were taken that nothing ties to the ones before.
         looked_again: Whether a last look found a row of the first page unmoved and unchanged.
         resumed: Whether the pass goes on where an earlier run stopped.
+        outgrown: Whether the pass was broken off, since the list grew as fast as it was read.
     """
 
     total_before: int | None = None
@@ -60,15 +61,18 @@ class PassCounts:
     unanchored: bool = False
     looked_again: bool = False
     resumed: bool = False
+    outgrown: bool = False
 
 
 def judge(counts: PassCounts, order: "OrderEvidence") -> Verdict:
     """Applies the rules to a pass, the cheapest first."""
     if counts.distinct + counts.keyless == 0 and counts.total_after:
         return Verdict("no", f"the API returned no row, and a total of {counts.total_after}")
+    if counts.outgrown:
+        return Verdict("no", "the list grows as fast as it is read")
     if _held_still(counts):
         return Verdict("full", f"the list held still: {counts.distinct} rows before, after and delivered")
-    if _order_is_proof(counts, order) and (counts.looked_again or not order.is_descending):
+    if _order_is_proof(counts, order) and counts.looked_again:
         return Verdict("full", f"the list is ordered by {order.shown}, so anchored paging misses nothing")
     if _agrees_with_pass_before(counts) and counts.looked_again:
         return Verdict("full", "two passes in a row delivered the same rows, and the head is unmoved")
@@ -78,19 +82,23 @@ def judge(counts: PassCounts, order: "OrderEvidence") -> Verdict:
 def needs_last_look(counts: PassCounts, order: "OrderEvidence") -> bool:
     """Whether the verdict hangs on the head of the list being read once more.
 
-    In a list ordered by update time an edited row moves to the head, already read, from where it was still
-    unread. Such a list can pass for one in descending order of created_at, and two passes can agree on the
-    rows that they have by accident.
+    In a list ordered by update time edited rows move while they are unread: to the head, already read, or to
+    the end, so that others take their places there. Such a list can pass for one in order of created_at, and
+    two passes can agree on the rows that they have by accident.
     """
-    if _held_still(counts):
+    if counts.outgrown or _held_still(counts):
         return False
-    if _order_is_proof(counts, order):
-        return order.is_descending
-    return _agrees_with_pass_before(counts)
+    return _order_is_proof(counts, order) or _agrees_with_pass_before(counts)
 
 
 def _order_is_proof(counts: PassCounts, order: "OrderEvidence") -> bool:
-    return order.shown is not None and not counts.unanchored
+    return order.shown is not None and not counts.unanchored and not _falls_short(counts)
+
+
+def _falls_short(counts: PassCounts) -> bool:
+    """Whether fewer rows were delivered than the list had at any time: some may have moved while unread."""
+    totals = [total for total in (counts.total_before, counts.total_after) if total is not None]
+    return counts.distinct + counts.keyless < min(totals, default=0)
 
 
 def _held_still(counts: PassCounts) -> bool:
@@ -276,11 +284,6 @@ class OrderEvidence:
         name, _, direction = order.rpartition(", ")
         found = {"created_at and id": self._both, "created_at": self._created, "id": self._ids}[name]
         return found.holds(direction)
-
-    @property
-    def is_descending(self) -> bool:
-        """Whether the order shown is a descending one."""
-        return self.shown is not None and self.shown.endswith("descending")
 
 
 def order_values(

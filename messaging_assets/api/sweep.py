@@ -5,6 +5,7 @@ becomes of the rows belongs to the warehouse.
 """
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -37,6 +38,8 @@ MAX_LOOKS = 20
 # A list that grows at its end while it is read must end as well: rows created this long after the pass
 # began are none that it has to deliver. The clocks of two machines can differ by less.
 CLOCK_TOLERANCE = timedelta(minutes=1)
+# Where that can't be told, such a list is read until it has doubled, and so many pages more.
+MOST_PAGES_BEYOND = 10
 
 
 class PageFetcher(Protocol):
@@ -118,6 +121,8 @@ class _Pass:
     counts: PassCounts = field(default_factory=PassCounts)
     # The key and the content digest of each row of the first page.
     first_page: list[list[Any]] = field(default_factory=list)
+    # How many rows were seen when only rows younger than the pass were left, None before.
+    rows_when_passed: int | None = None
 
 
 class Sweep:
@@ -171,7 +176,7 @@ class Sweep:
                 yield from self._look_again()
             verdict = judge(counts, order)
             self.unseen_passes = 1 if order.shown is not None else 2
-            if verdict.verified != "no" and not self._needs_second_look_for_deletions():
+            if counts.outgrown or not (verdict.verified == "no" or self._needs_second_look_for_deletions()):
                 break
         self.progress.page_size = self._pass.paging.page_size
         self.progress.order = None if self._pass.paging.unanchored else self._pass.order.shown
@@ -226,6 +231,7 @@ class Sweep:
         paging.page_size = saved.page_size
         paging.drift_repaired = saved.drift_repaired
         paging.unanchored = saved.unanchored
+        paging.delivered = self.index.seen + saved.keyless
         counts = PassCounts(total_before=saved.total_before, keyless=saved.keyless, resumed=True)
         return _Pass(paging, OrderEvidence.from_state(saved.order), counts, saved.first_page)
 
@@ -250,7 +256,7 @@ class Sweep:
                     if offset == self._fetcher.start:
                         self._pass.first_page = self._keys_and_contents(delivery)
                     yield delivery
-                if order.has_passed(began + CLOCK_TOLERANCE):
+                if self._ends_here(passed=order.has_passed(began + CLOCK_TOLERANCE)):
                     break
                 if step.finished and window.close():
                     paging.next_offset = offset
@@ -258,6 +264,27 @@ class Sweep:
         counts.drift_repaired = paging.drift_repaired
         counts.unanchored = paging.unanchored
         self.progress.drift_repaired += paging.drift_repaired
+
+    def _ends_here(self, *, passed: bool) -> bool:
+        """Whether to stop although the list goes on, since it grows at its end as fast as it is read.
+
+        Args:
+            passed: Whether the list, in ascending order of created_at, is read up to rows that are all
+                younger than the pass. Alone that says little: the server's clock can be ahead.
+        """
+        counts, seen = self._pass.counts, self.index.seen
+        before = math.inf if counts.total_before is None else counts.total_before
+        grown = (counts.total_after or 0) - before
+        if passed and grown > 0 and seen >= before:
+            # As many rows are read as there were when the pass began, and what follows came later.
+            return True
+        if passed and self._pass.rows_when_passed is None:
+            self._pass.rows_when_passed = seen
+        few = MOST_PAGES_BEYOND * self._fetcher.limit
+        is_told = counts.total_before is not None
+        beyond = not is_told and seen - few > 2 * (self._pass.rows_when_passed or math.inf)
+        counts.outgrown = beyond or min(seen, grown) - few > before
+        return counts.outgrown
 
     def _look_again(self) -> Iterator[Delivery]:
         """Reads the head once more until a row of the first page comes back unchanged."""

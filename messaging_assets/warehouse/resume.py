@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.delivery import Delivery
 from messaging_assets.api.digests import key_digest
+from messaging_assets.api.page import parse_json
 from messaging_assets.api.reading import Reading
 from messaging_assets.api.row_index import RowIndex
 from messaging_assets.api.sweep import Checkpoint
@@ -83,11 +85,12 @@ class Leftover:
         spool.restore(self.spool)
         index.begin_pass()
         for file in self.seen:
-            rows = json.loads(file.read_text())
-            keys = rows["keys"] if len(primary_key) > 1 else ([key] for key in rows["keys"])
-            records = (dict(zip(primary_key, key, strict=True)) for key in keys)
-            digests = [key_digest(record, primary_key) for record in records]
-            index.record([key for key in digests if key is not None], rows["contents"])
+            for page in file.read_bytes().splitlines():
+                rows = parse_json(page)
+                keys = rows["keys"] if len(primary_key) > 1 else ([key] for key in rows["keys"])
+                records = (dict(zip(primary_key, key, strict=True)) for key in keys)
+                digests = [key_digest(record, primary_key) for record in records]
+                index.record([key for key in digests if key is not None], rows["contents"])
 
 
 def basis_of(resource: Resource, address: str, content_version: str, rows_held: int) -> str:
@@ -171,8 +174,9 @@ class Checkpoints:
         self._clock = clock
         self._saved = clock()
         self._files = {file.name: file.stat().st_size for file in leftover.seen} if leftover else {}
-        self._keys: list[Any] = []
-        self._contents: list[int] = []
+        # Of each page a line as it goes to the file: as objects the keys would take ten times the memory.
+        self._pages: list[bytes] = []
+        self._rows = 0
 
     def note(self, delivery: Delivery, reading: Reading) -> None:
         """Takes note of a page that the spool has taken, and saves when it is time.
@@ -182,13 +186,15 @@ class Checkpoints:
         """
         if reading.progress.passes > 1:
             return
-        if len(self._primary_key) == 1:
-            field = self._primary_key[0]
-            self._keys += [record[field] for record in delivery.seen]
-        else:
-            self._keys += [[record[field] for field in self._primary_key] for record in delivery.seen]
-        self._contents += delivery.seen_contents
-        if len(self._keys) >= ROWS_BETWEEN_CHECKPOINTS or self._clock() - self._saved >= self._seconds:
+        field, *others = self._primary_key
+        keys: list[Any] = (
+            [[record[name] for name in self._primary_key] for record in delivery.seen]
+            if others
+            else [record[field] for record in delivery.seen]
+        )
+        self._pages.append(_line({"keys": keys, "contents": delivery.seen_contents}))
+        self._rows += len(keys)
+        if self._rows >= ROWS_BETWEEN_CHECKPOINTS or self._clock() - self._saved >= self._seconds:
             self._save(reading)
 
     def save_last(self, reading: Reading) -> None:
@@ -205,7 +211,7 @@ class Checkpoints:
         if checkpoint is None:
             return
         with readable_os_errors(self._folder):
-            if self._keys:
+            if self._pages:
                 self._write_seen()
             state = {
                 "basis": self._basis,
@@ -221,7 +227,13 @@ class Checkpoints:
 
     def _write_seen(self) -> None:
         name = f"seen-{len(self._files):06}.json"
-        self._files[name] = (self._folder / name).write_text(
-            json.dumps({"keys": self._keys, "contents": self._contents})
-        )
-        self._keys, self._contents = [], []
+        self._files[name] = (self._folder / name).write_bytes(b"\n".join(self._pages))
+        self._pages, self._rows = [], 0
+
+
+def _line(page: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(page)
+    except TypeError:
+        # orjson refuses integers beyond 64 bits and lone surrogates.
+        return json.dumps(page).encode()

@@ -72,6 +72,7 @@ def test_the_button_materialises_everything_and_all_of_it_is_green(
     if pictures:
         ui.page.set_viewport_size(SMALL)
         ui.page.reload()
+        ui.graph(len(ALL))
         ui.picture("lineage")
 
 

@@ -129,7 +129,7 @@ moves = st.builds(
 def servers(draw: st.DrawFn) -> Faults:
     """Ways in which a server pages, orders and counts."""
     return Faults(
-        order=draw(st.sampled_from(["ascending", "descending", "updated", "none"])),
+        order=draw(st.sampled_from(["ascending", "descending", "updated", "updated_ascending", "none"])),
         page_cap=draw(st.sampled_from([None, 7, 13])),
         extra_rows=draw(st.sampled_from([0, 0, 3])),
         total=draw(st.sampled_from(["right", "right", "absent", "null", "text", "wrong"])),
