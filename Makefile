@@ -42,7 +42,7 @@ test: ## set up, then run the linter, the type checker and all tests
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 test-ui: ## use Dagster's UI in a browser, Debian's chromium (ARGS=--pictures takes the pictures of the README anew)
 	@$(set_up)
@@ -50,7 +50,7 @@ test-ui: ## use Dagster's UI in a browser, Debian's chromium (ARGS=--pictures ta
 
 test-embedded-elt: ## the tests that exercise Dagster, with the Dagster that dagster-embedded-elt pins
 	@$(set_up)
-	@.venv-embedded-elt/bin/python -m pytest -m dagster $(ARGS)
+	@.venv-embedded-elt/bin/python -m pytest --numprocesses auto --dist worksteal -m dagster $(ARGS)
 
 benchmark: ## measure against a hand-written script and plain dlt (ARGS="--quick", ARGS="first-sync unchanged")
 	@$(set_up)

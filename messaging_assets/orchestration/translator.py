@@ -74,8 +74,8 @@ def _description(connection: Connection, resource: Resource) -> str:
     stop = "" if about.endswith((".", "!", "?")) else "."
     return (
         f"{about}{stop}\n\nTable `{connection.name}.{resource.table}` in DuckDB: every row that the API has "
-        "or had, once. `deleted_at` is empty while a row lives and says since when it is gone otherwise; rows "
-        f"are marked, never removed. `{connection.name}._sync_ledger` holds a line for each sync, "
+        "or had, once. `deleted_at` is empty while a row lives and says since when it is gone otherwise; "
+        f"rows are marked, never removed. `{connection.name}._sync_ledger` holds a line for each sync, "
         f"`{connection.name}._rejected_records` what could not be stored."
     )
 
