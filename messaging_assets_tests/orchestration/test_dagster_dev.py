@@ -151,7 +151,7 @@ def until_over(ask: "Ask", run: str) -> str:
         now = str(ask(RUN, {"id": run})["runOrError"]["status"])
         return now if now in ("SUCCESS", "FAILURE", "CANCELED") else None
 
-    return until(status, seconds=40)
+    return until(status, seconds=100)
 
 
 Ask = Callable[..., dict[str, Any]]
