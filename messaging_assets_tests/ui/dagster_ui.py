@@ -42,7 +42,7 @@ _GAP = 20
 #: What stands in a line of its own where something is wrong, was left out, or nobody knows.
 UNEXPLAINED = re.compile(
     r"unknown|undefined|null|nan|no description|default|error|warning|degraded|never materialized|missing|"
-    r"stale|outdated|unsynced|overdue|fail(ed|ing|ure)|(never|not) (evaluated|executed)|not running",
+    r"overdue|fail(ed|ing|ure)|(never|not) (evaluated|executed)|not running",
     re.IGNORECASE,
 )
 
@@ -63,8 +63,8 @@ class Box:
 
     @property
     def name(self) -> str:
-        """What stands on top of it."""
-        return self.lines[0]
+        """What stands on top of it, below the label that something upstream is newer."""
+        return next(line for line in self.lines if not line.startswith("Unsynced"))
 
     def holds(self, x: float, y: float) -> bool:
         """Whether a point lies in it, or as near as an arrow's end does."""

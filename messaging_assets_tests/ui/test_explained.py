@@ -8,7 +8,7 @@ import pytest
 
 from messaging_assets_tests.orchestration.test_dagster_dev import REPOSITORY, until
 from messaging_assets_tests.ui.conftest import Platform
-from messaging_assets_tests.ui.dagster_ui import DagsterUi
+from messaging_assets_tests.ui.dagster_ui import UNEXPLAINED, DagsterUi
 from messaging_assets_tests.ui.test_automation import JOBS
 
 pytestmark = pytest.mark.usefixtures("materialised")
@@ -28,6 +28,7 @@ query Things($selector: RepositorySelector!) {
     assetMaterializations(limit: 1) {
       metadataEntries {
         label
+        ... on TextMetadataEntry { text }
         ... on TableSchemaMetadataEntry { schema { columns { name description } } }
       }
     }
@@ -36,7 +37,10 @@ query Things($selector: RepositorySelector!) {
         checks {
           name
           description
-          executionForLatestMaterialization { status evaluation { description metadataEntries { label } } }
+          executionForLatestMaterialization {
+            status
+            evaluation { description metadataEntries { label ... on TextMetadataEntry { text } } }
+          }
         }
       }
     }
@@ -84,6 +88,7 @@ def left_open(name: str, asset: dict[str, Any]) -> Iterator[str]:
     if asset["configField"] is not None:
         yield from undescribed(f"{name}: configuration", asset["configField"]["configType"].get("fields", []))
     for materialisation in asset["assetMaterializations"]:
+        yield from unexplained(name, materialisation["metadataEntries"])
         for entry in materialisation["metadataEntries"]:
             if "schema" in entry:
                 yield from undescribed(f"{name}: column", entry["schema"]["columns"])
@@ -94,6 +99,15 @@ def left_open(name: str, asset: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: check {check['name']} did not pass"
         elif not execution["evaluation"]["description"] or not execution["evaluation"]["metadataEntries"]:
             yield f"{name}: check {check['name']} does not say why"
+        else:
+            yield from unexplained(f"{name}: {check['name']}", execution["evaluation"]["metadataEntries"])
+
+
+def unexplained(where: str, entries: list[dict[str, Any]]) -> Iterator[str]:
+    """The metadata that names or tells nothing but that something is wrong, or that nobody knows."""
+    for entry in entries:
+        if UNEXPLAINED.fullmatch(entry["label"]) or UNEXPLAINED.fullmatch(entry.get("text", "")):
+            yield f"{where}: {entry['label']}"
 
 
 def checks_of(asset: dict[str, Any]) -> list[dict[str, Any]]:
