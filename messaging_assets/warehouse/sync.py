@@ -175,6 +175,8 @@ class _Sync:
         self.location = location
         self.mode: Mode = mode
         self.waiting = waiting
+        # Looked up at once: a mistake in it is told whatever this sync comes to read.
+        self.checkpoint_seconds = checkpoint_seconds()
         self.account = Account(resource, mode, run_id, api.usage(resource.name))
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
@@ -240,7 +242,7 @@ class _Sync:
             if leftover is not None:
                 leftover.replay(held.index, intake.spool, key)
             checkpoints = Checkpoints(
-                folder, intake.spool, basis, key, seconds=checkpoint_seconds(), leftover=leftover
+                folder, intake.spool, basis, key, seconds=self.checkpoint_seconds, leftover=leftover
             )
             try:
                 for delivery in reading:

@@ -202,3 +202,14 @@ def test_a_failed_sync_stands_in_the_ledger_and_keeps_what_was_held(large: Platf
     cut_off(large)
     assert large.rows() == before
     assert ledger(large)[0].error is not None
+
+
+def test_a_mistake_in_the_setting_is_told_before_anything_is_read(
+    large: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large.sync(mode="sync")
+    monkeypatch.setenv("MESSAGING__CHECKPOINT_SECONDS", "soon")
+    large.sandbox.reset_counters()
+    with pytest.raises(MessagingError, match="checkpoint_seconds has to be a number of seconds"):
+        large.sync(mode="sync")
+    assert large.sandbox.count("/v1/things") == 0
