@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from messaging_assets.api.digests import content_digest
+import numpy as np
+
+from messaging_assets.api.digests import Digests, contents_of
 from messaging_assets.api.row_index import Change, RowIndex
 
 
@@ -21,13 +23,17 @@ class Delivery:
         keyless: Values without a usable key: not an object, or no id in it.
         seen: All records with a key, those among them that are as they were held.
         seen_contents: Their content digests.
+        size: How many bytes `seen` is as JSON.
+        plain: Whether orjson can write `seen`: no integer beyond 64 bits, no lone surrogate.
     """
 
-    records: list[dict[str, Any]]
-    contents: list[int]
-    keyless: list[Any]
-    seen: list[dict[str, Any]]
-    seen_contents: list[int]
+    records: Sequence[dict[str, Any]]
+    contents: Digests
+    keyless: Sequence[Any]
+    seen: Sequence[dict[str, Any]]
+    seen_contents: Digests
+    size: int
+    plain: bool
 
 
 def compare(index: RowIndex, records: Sequence[Any], keys: Sequence[int | None]) -> Delivery:
@@ -38,14 +44,17 @@ def compare(index: RowIndex, records: Sequence[Any], keys: Sequence[int | None])
         records: Records of one page, any JSON values.
         keys: The digest of the key of each, None where it has none.
     """
-    keyed = [(record, key) for record, key in zip(records, keys, strict=True) if key is not None]
-    contents = [content_digest(record) for record, _ in keyed]
-    changes = index.record([key for _, key in keyed], contents)
-    fresh = [i for i, change in enumerate(changes) if change in (Change.NEW, Change.CHANGED)]
+    keyed = [key for key in keys if key is not None]
+    seen, keyless = records, []
+    if len(keyed) < len(keys):
+        seen = [record for record, key in zip(records, keys, strict=True) if key is not None]
+        keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
+    contents = contents_of(seen)
+    fresh = np.flatnonzero(index.record(keyed, contents.digests) <= Change.CHANGED)
+    differing, differing_contents = seen, contents.digests
+    if len(fresh) < len(seen):
+        differing = [seen[i] for i in fresh.tolist()]
+        differing_contents = contents.digests[fresh]
     return Delivery(
-        records=[keyed[i][0] for i in fresh],
-        contents=[contents[i] for i in fresh],
-        keyless=[record for record, key in zip(records, keys, strict=True) if key is None],
-        seen=[record for record, _ in keyed],
-        seen_contents=contents,
+        differing, differing_contents, keyless, seen, contents.digests, contents.size, contents.plain
     )

@@ -7,11 +7,17 @@ Collecting and comparing digests belongs to `row_index`.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from messaging_assets.api.errors import MalformedPageError
+from messaging_assets.api.page import field_values
+
+Digests = NDArray[np.int64]
 
 # The version of the content digest. A change of what is digested gets a new version, after which the
 # next sync finds every row changed and rewrites it once.
@@ -43,6 +49,22 @@ def key_digest(record: object, primary_key: Sequence[str]) -> int | None:
     return hash(repr(values))
 
 
+def key_digests(records: Sequence[Any], primary_key: Sequence[str]) -> list[int | None]:
+    """The digest of the key of each record, as `key_digest` makes it.
+
+    Args:
+        records: Any JSON values.
+        primary_key: The fields of the key.
+    """
+    if len(primary_key) == 1 and set(map(type, records)) == {dict}:
+        values = field_values(records, primary_key[0])
+        if set(map(type, values)) == {str} and "" not in values:
+            # As it is with almost every list: then no Python code runs for each record.
+            return list(map(hash, values))
+        return [value_digest(value) for value in values]
+    return [key_digest(record, primary_key) for record in records]
+
+
 def value_digest(value: object) -> int | None:
     """The digest of the value of a single-field key, None where it can't be a key."""
     if isinstance(value, str):
@@ -50,6 +72,21 @@ def value_digest(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -(2**63) <= value < 2**63 else hash(str(value))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What some records say, in brief.
+
+    Attributes:
+        digests: The digest of the content of each.
+        size: How many bytes they are as JSON.
+        plain: Whether orjson can write them: no integer beyond 64 bits, no lone surrogate.
+    """
+
+    digests: Digests
+    size: int
+    plain: bool
 
 
 def content_digest(record: Mapping[str, Any]) -> int:
@@ -62,16 +99,41 @@ def content_digest(record: Mapping[str, Any]) -> int:
     Raises:
         MalformedPageError: The record is nested too deeply.
     """
+    return int(contents_of([record]).digests[0])
+
+
+def contents_of(records: Sequence[Mapping[str, Any]]) -> Contents:
+    """The content digest of each record, and what is found out on the way.
+
+    Raises:
+        MalformedPageError: A record is nested too deeply.
+    """
+    plain = True
     try:
-        text = orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+        texts = [orjson.dumps(record, option=orjson.OPT_SORT_KEYS) for record in records]
     except TypeError:
-        # orjson refuses integers beyond 64 bits and texts with lone surrogates.
-        text = _tolerantly_written(record)
-    digest = hashlib.blake2b(text, digest_size=8, person=CONTENT_DIGEST_VERSION).digest()
-    return int.from_bytes(digest, "little", signed=True)
+        plain = False
+        texts = [_tolerantly_written(record) for record in records]
+    digests = np.frombuffer(b"".join(map(_digest, texts)), dtype="<i8").astype(np.int64, copy=False)
+    return Contents(digests, sum(map(len, texts)), plain)
+
+
+# To copy a digest that knows its parameters takes two thirds of the time of making one.
+_BLANK = hashlib.blake2b(digest_size=8, person=CONTENT_DIGEST_VERSION)
+
+
+def _digest(text: bytes) -> bytes:
+    digest = _BLANK.copy()
+    digest.update(text)
+    return digest.digest()
 
 
 def _tolerantly_written(record: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # orjson refuses integers beyond 64 bits and texts with lone surrogates.
+        pass
     try:
         return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:

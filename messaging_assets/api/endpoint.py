@@ -3,15 +3,54 @@
 Which pages to ask for belongs to `sweep` and `glance`; how a request travels, to `transport`.
 """
 
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.error_handler import ErrorHandler
+from messaging_assets.api.errors import MalformedPageError
 from messaging_assets.api.page import Page, PageDecoder
+from messaging_assets.api.request import ApiRequest, ApiResponse
 from messaging_assets.api.source import Api, offset_settings
+from messaging_assets.api.transport import SpoiledAnswer, Transport
+from messaging_assets.api.usage import Usage
+
+
+class _PendingPage:
+    """A page that was asked for, decoded by whoever takes it and when it is taken.
+
+    Decoded in the event loop, pages would leave the processor's caches before anybody looks at them, which
+    costs a tenth of a first sync.
+
+    Args:
+        transport: Asks for it.
+        request: The request.
+        decode: Turns an answer into the page.
+        usage: Counts the request.
+    """
+
+    def __init__(
+        self, transport: Transport, request: ApiRequest, decode: Callable[[ApiResponse], Page], usage: Usage
+    ) -> None:
+        self._transport = transport
+        self._request = request
+        self._decode = decode
+        self._usage = usage
+        self._answer = transport.submit(transport.send(request, lambda response: response, usage))
+
+    def result(self) -> Page:
+        """Waits for the page; what is no page is asked for again, as the error handler allows."""
+        answer = self._answer.result()
+        try:
+            return self._decode(answer)
+        except MalformedPageError as error:
+            spoiled = SpoiledAnswer(error, answer.attempts)
+        return self._transport.call(self._request, self._decode, self._usage, spoiled)
+
+    def cancel(self) -> bool:
+        """Gives it up."""
+        return self._answer.cancel()
 
 
 class EndpointPages:
@@ -47,13 +86,15 @@ class EndpointPages:
             self._request = replace(self._request, error_handler=error_handler)
         self._usage = api.usage(resource.name)
         selector = resource.endpoint.get("data_selector")
-        self._decode = PageDecoder(selector, settings.total_path, settings.has_more_path)
+        self._decoder = PageDecoder(selector, settings.total_path, settings.has_more_path)
 
-    def fetch(self, offset: int, limit: int) -> "Future[Page]":
+    def fetch(self, offset: int, limit: int) -> _PendingPage:
         """Asks for a page and returns at once."""
         params = dict(self._request.params or {})
         body = dict(self._request.json or {})
         self._settings.place(offset, limit, params, body)
         request = replace(self._request, params=params, json=body or None)
-        sending = self._api.transport.send(request, lambda response: self._decode(response.body), self._usage)
-        return self._api.transport.submit(sending)
+        return _PendingPage(self._api.transport, request, self._decode, self._usage)
+
+    def _decode(self, response: ApiResponse) -> Page:
+        return self._decoder(response.body)

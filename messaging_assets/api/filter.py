@@ -4,7 +4,7 @@ A connection declares it in dlt's words (`incremental`). Here is what to ask for
 reading the shorter list is `sweep`'s, and keeping the cursor between syncs the warehouse's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -73,7 +73,7 @@ class Cursor:
     """How far the rows seen reach: the latest value of a field, compared as instants where they are.
 
     Args:
-        field: The field.
+        field: The field; empty where nothing is filtered.
         latest: The latest value so far.
 
     Example:
@@ -87,9 +87,9 @@ class Cursor:
         self.latest = latest
         self._field = field
 
-    def add(self, records: list[dict[str, Any]]) -> None:
+    def add(self, records: Sequence[dict[str, Any]]) -> None:
         """Takes note of records; those without a comparable value are left out."""
-        for record in records:
+        for record in records if self._field else ():
             value = record.get(self._field)
             if self.latest is None or _is_later(value, self.latest):
                 self.latest = value

@@ -8,7 +8,6 @@ middle, is not seen, and edits in the middle are not: the verdict is `order`, no
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
@@ -16,13 +15,13 @@ from math import log2
 import numpy as np
 
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import key_digest
+from messaging_assets.api.digests import Digests, key_digests
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.proof import OrderEvidence, Verdict, order_values
-from messaging_assets.api.row_index import Digests, RowIndex, UnseenKeys
-from messaging_assets.api.sweep import PageFetcher, SweepProgress
+from messaging_assets.api.row_index import RowIndex, UnseenKeys
+from messaging_assets.api.sweep import PageFetcher, PendingPage, SweepProgress
 
 # A list of so few pages is read as a whole: that costs the same and shows edits as well.
 PAGES_NOT_WORTH_IT = 3
@@ -158,7 +157,7 @@ class Increment:
         self._primary_key = primary_key
         self._places = _Places(known.rows, *ends)
         self.index = self._places.index()
-        self._seen: list[tuple[list[int], list[int]]] = []
+        self._seen: list[tuple[list[int], Digests]] = []
         self._new: set[int] = set()
         self._tied: set[int] = set()
         self._met: set[int] = set()
@@ -341,7 +340,7 @@ class Increment:
         Raises:
             NotInOrderError: They are not.
         """
-        keys = [key_digest(record, self._primary_key) for record in page.records]
+        keys = key_digests(page.records, self._primary_key)
         evidence = OrderEvidence()
         evidence.add_page(
             *order_values(page.records, keys, self._primary_key[0]), first_unread=0, is_last=False
@@ -415,7 +414,7 @@ def _unexplained(stretches: Sequence[_Stretch]) -> list[_Gap]:
     return gaps
 
 
-def _result(answer: Future[Page], offset: int) -> Page:
+def _result(answer: PendingPage, offset: int) -> Page:
     try:
         return answer.result()
     except ApiError as error:

@@ -5,7 +5,9 @@ Decoding only: asking for pages belongs to `sweep`, judging single records to th
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -86,6 +88,20 @@ class PageDecoder:
             f"the answer is JSON, but `{self._data_selector}` {held}",
             remedy="check the endpoint's data_selector; an API that reports errors with status 200 did so",
         )
+
+
+def field_values(records: Sequence[dict[str, Any]], field: str) -> list[Any]:
+    """The values of a field, None where a record has none.
+
+    Example:
+        >>> field_values([{"id": 1}, {}], "id")
+        [1, None]
+    """
+    try:
+        # Most records have every field: then no Python code runs for each of them.
+        return list(map(itemgetter(field), records))
+    except KeyError:
+        return [record.get(field) for record in records]
 
 
 def parse_json(body: bytes) -> Any:

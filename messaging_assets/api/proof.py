@@ -9,8 +9,9 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, Literal
+
+from messaging_assets.api.page import field_values
 
 Verified = Literal["full", "order", "filter", "no"]
 
@@ -157,7 +158,7 @@ class _Monotone:
             self.holds = False
 
     def _continues(self, values: Sequence[Any], first_unread: int | None, *, is_last: bool) -> bool:
-        if not all(self._follows(b, a) for a, b in pairwise(values)):
+        if not all(map(self._follows, values[1:], values)):
             return False
         # A known row that moved can tie a page to the wrong place; then what follows does not continue where
         # the reading stood.
@@ -214,7 +215,8 @@ class OrderEvidence:
 
     def __init__(self) -> None:
         self._pages = 0
-        self._last_page: Sequence[Any] = ()
+        # The created_at of the first row of the last page.
+        self._reached: Any = None
         self._both, self._created, self._ids = _Order(), _Order(), _Order()
 
     def add_page(
@@ -231,9 +233,9 @@ class OrderEvidence:
         if not ids:
             return
         self._pages += 1
-        self._last_page = created
         self._ids.add(ids, first_unread, is_last=is_last)
         instants = instants_of(created)
+        self._reached = instants[0] if instants else None
         if instants is None:
             self._both.break_off()
             self._created.break_off()
@@ -274,10 +276,8 @@ class OrderEvidence:
 
     def has_passed(self, moment: datetime) -> bool:
         """Whether a list in ascending order of created_at is read up to rows that are all younger."""
-        if not self._last_page or self._both.direction != "ascending":
-            return False
-        instants = instants_of(self._last_page)
-        return instants is not None and all(isinstance(i, datetime) and i > moment for i in instants)
+        is_younger = isinstance(self._reached, datetime) and self._reached > moment
+        return is_younger and self._both.direction == "ascending"
 
     def is_in(self, order: str) -> bool:
         """Whether the pages so far are in an order, given in the words of `shown`."""
@@ -290,8 +290,10 @@ def order_values(
     records: Sequence[Any], keys: Sequence[int | None], key_field: str
 ) -> tuple[list[Any], list[Any]]:
     """The created_at and the id of the records of a page that have a key."""
-    rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
-    return [row.get("created_at") for row in rows], [row.get(key_field) for row in rows]
+    rows = records
+    if None in keys:
+        rows = [record for record, key in zip(records, keys, strict=True) if key is not None]
+    return field_values(rows, "created_at"), field_values(rows, key_field)
 
 
 def _as_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from dlt.common.exceptions import DltException
 
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import key_digest
+from messaging_assets.api.digests import key_digests
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.filter import Filter, FilteredList, filter_of
@@ -179,7 +179,7 @@ class Stream:
             yield self._deliver(batch)
 
     def _deliver(self, records: list[Any]) -> Delivery:
-        keys = [key_digest(record, self._primary_key) for record in records]
+        keys = key_digests(records, self._primary_key)
         delivery = compare(self.index, records, keys)
         self.progress.note(delivery, self.index)
         return delivery

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Digests = NDArray[np.int64]
+from messaging_assets.api.digests import Digests
 
-# New rows are held in a dictionary, at about 200 bytes each, until there are this many; then they move
-# into sorted arrays at 17 bytes each.
+# Rows that a pass finds new are held in a dictionary, at about 150 bytes each, until there are this many;
+# then they move into sorted arrays at 17 bytes each.
 RECENT_ROWS = 50_000
 
 
@@ -27,9 +27,6 @@ class Change(IntEnum):
     CHANGED = 1
     UNCHANGED = 2
     REPEATED = 3
-
-
-_CHANGES = tuple(Change)
 
 
 class _Run:
@@ -85,7 +82,7 @@ class RowIndex:
     Example:
         >>> index = RowIndex(np.array([1, 2]), np.array([10, 20]))
         >>> index.begin_pass()
-        >>> [change.name for change in index.record([1, 2, 3], [10, 21, 30])]
+        >>> [Change(change).name for change in index.record([1, 2, 3], [10, 21, 30])]
         ['UNCHANGED', 'CHANGED', 'NEW']
     """
 
@@ -99,45 +96,46 @@ class RowIndex:
         self._contents = np.zeros(0, dtype=np.int64) if contents is None else contents
         self._living = np.ones(len(self._keys), dtype=np.bool_) if living is None else living
         self._runs: list[_Run] = []
-        self._recent: dict[int, tuple[int, int]] = {}
+        # The content of rows that the pass under way found new.
+        self._recent: dict[int, int] = {}
         self._pass = 0
         self.seen = 0
         self.seen_again = 0
 
     def begin_pass(self) -> None:
         """Starts counting anew: no row is seen yet in this pass."""
+        if self._recent:
+            self._compact()
         self._pass += 1
         self.seen = 0
         self.seen_again = 0
 
     def seen_among(self, keys: Sequence[int]) -> set[int]:
         """Those of the keys whose rows this pass has already delivered."""
-        found = {key for key in keys if self._recent.get(key, (0, 0))[1] == self._pass}
+        found = self._recent.keys() & set(keys)
         if len(found) == len(keys):
             return found
         wanted = np.array(keys, dtype=np.int64)
-        for run in (self._stored, *self._runs):
+        for run in self._filled_runs():
             positions = _find(run.keys, wanted)
             held = positions[positions >= 0]
             found.update(run.keys[held[run.passes[held] == self._pass]].tolist())
         return found
 
-    def record(self, keys: Sequence[int], contents: Sequence[int]) -> list[Change]:
+    def record(self, keys: Sequence[int], contents: Sequence[int] | Digests) -> NDArray[np.uint8]:
         """Marks rows as seen in this pass, with the content that they have now; later answers win.
 
         Returns:
-            For each row whether it is new, has changed, is as it was held, or was delivered before in
-            this pass with the same content.
+            For each row the `Change`: whether it is new, has changed, is as it was held, or was delivered
+            before in this pass with the same content.
         """
-        changes = [Change.NEW] * len(keys)
+        given = np.asarray(contents, dtype=np.int64)
         if len(set(keys)) == len(keys):
-            self._record_page(keys, contents, changes)
+            changes = self._record_page(keys, given)
         else:
             # A row that comes twice in a page is compared with its own first coming.
-            for i, (key, content) in enumerate(zip(keys, contents, strict=True)):
-                change = changes[i : i + 1]
-                self._record_page([key], [content], change)
-                changes[i] = change[0]
+            one_by_one = [self._record_page(keys[i : i + 1], given[i : i + 1]) for i in range(len(keys))]
+            changes = np.concatenate(one_by_one)
         if len(self._recent) >= RECENT_ROWS:
             self._compact()
         return changes
@@ -163,52 +161,56 @@ class RowIndex:
         _sort_by_first(self._keys, self._contents, self._living)
         return _Run(self._keys, self._contents, np.zeros(len(self._keys), dtype=np.uint8))
 
-    def _record_page(self, keys: Sequence[int], contents: Sequence[int], changes: list[Change]) -> None:
-        """Records rows of different keys, and says of each that is not new what it is."""
-        wanted, given = np.array(keys, dtype=np.int64), np.array(contents, dtype=np.int64)
+    def _filled_runs(self) -> list[_Run]:
+        return [self._stored, *self._runs] if len(self._keys) else self._runs
+
+    def _record_page(self, keys: Sequence[int], contents: Digests) -> NDArray[np.uint8]:
+        """Records rows of different keys."""
+        wanted = np.array(keys, dtype=np.int64)
+        changes = np.full(len(keys), Change.NEW, dtype=np.uint8)
         elsewhere = np.ones(len(keys), dtype=np.bool_)
-        for run in (self._stored, *self._runs):
+        for run in self._filled_runs():
             positions = _find(run.keys, wanted)
             found = np.flatnonzero(positions >= 0)
+            if len(found) == len(keys):
+                return self._record_held(run, positions, contents).astype(np.uint8)
             if len(found):
                 elsewhere[found] = False
-                kinds = self._record_held(run, positions[found], given[found])
-                for i, kind in zip(found.tolist(), kinds, strict=True):
-                    changes[i] = kind
-        for i in np.flatnonzero(elsewhere).tolist():
-            held = self._recent.get(keys[i])
-            if held is not None:
-                changes[i] = self._compared(held, contents[i])
-            else:
-                self.seen += 1
-            self._recent[keys[i]] = (contents[i], self._pass)
+                changes[found] = self._record_held(run, positions[found], contents[found])
+        left = np.flatnonzero(elsewhere)
+        if len(left):
+            changes[left] = self._record_recent(wanted[left].tolist(), contents[left].tolist())
+        return changes
 
-    def _record_held(self, run: _Run, positions: NDArray[np.intp], contents: Digests) -> list[Change]:
+    def _record_held(self, run: _Run, positions: NDArray[np.intp], contents: Digests) -> NDArray[np.intp]:
         differs, passes = run.contents[positions] != contents, run.passes[positions]
         run.contents[positions] = contents
         run.passes[positions] = self._pass
         again = passes == self._pass
         self.seen += int(np.count_nonzero(~again))
         self.seen_again += int(np.count_nonzero((passes == self._pass - 1) & (passes > 0)))
-        kinds = np.where(differs, Change.CHANGED, np.where(again, Change.REPEATED, Change.UNCHANGED))
-        return [_CHANGES[kind] for kind in kinds.tolist()]
+        if not differs.any() and not again.any():
+            return np.full(len(positions), Change.UNCHANGED)
+        return np.where(differs, Change.CHANGED, np.where(again, Change.REPEATED, Change.UNCHANGED))
 
-    def _compared(self, held: tuple[int, int], content: int) -> Change:
-        before, last_pass = held
-        if last_pass != self._pass:
-            self.seen += 1
-            self.seen_again += last_pass == self._pass - 1 and last_pass > 0
-        if before != content:
-            return Change.CHANGED
-        return Change.REPEATED if last_pass == self._pass else Change.UNCHANGED
+    def _record_recent(self, keys: list[int], contents: list[int]) -> list[Change]:
+        fresh = dict(zip(keys, contents, strict=True))
+        repeated = self._recent.keys() & fresh.keys()
+        changes = [Change.NEW] * len(keys)
+        for i, (key, content) in enumerate(fresh.items()) if repeated else ():
+            if key in repeated:
+                changes[i] = Change.REPEATED if self._recent[key] == content else Change.CHANGED
+        self._recent.update(fresh)
+        self.seen += len(fresh) - len(repeated)
+        return changes
 
     def _compact(self) -> None:
         """Moves the recent rows into a sorted run; runs of similar size are merged, so that few remain."""
-        keys = np.fromiter(self._recent, dtype=np.int64, count=len(self._recent))
-        values = np.array(list(self._recent.values()), dtype=np.int64)
-        contents, passes = values[:, 0].copy(), values[:, 1].astype(np.uint8)
-        _sort_by_first(keys, contents, passes)
-        run = _Run(keys, contents, passes)
+        count = len(self._recent)
+        keys = np.fromiter(self._recent, dtype=np.int64, count=count)
+        contents = np.fromiter(self._recent.values(), dtype=np.int64, count=count)
+        _sort_by_first(keys, contents)
+        run = _Run(keys, contents, np.full(count, self._pass, dtype=np.uint8))
         self._recent = {}
         while self._runs and len(self._runs[-1].keys) <= 2 * len(run.keys):
             larger = self._runs.pop()

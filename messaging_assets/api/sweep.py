@@ -8,13 +8,12 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import key_digest
+from messaging_assets.api.digests import key_digests
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
@@ -42,6 +41,16 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 MOST_PAGES_BEYOND = 10
 
 
+class PendingPage(Protocol):
+    """A page that was asked for."""
+
+    def result(self) -> Page:
+        """Waits for it."""
+
+    def cancel(self) -> bool:
+        """Gives it up."""
+
+
 class PageFetcher(Protocol):
     """Fetches one page of a list; the transport's side of a sweep."""
 
@@ -50,7 +59,7 @@ class PageFetcher(Protocol):
     maximum_offset: int | None
     in_flight: int
 
-    def fetch(self, offset: int, limit: int) -> "Future[Page]":
+    def fetch(self, offset: int, limit: int) -> PendingPage:
         """Asks for a page and returns at once."""
 
 
@@ -242,7 +251,7 @@ class Sweep:
             while paging.next_offset is not None:
                 offset = paging.next_offset
                 page = window.take(offset)
-                keys = [key_digest(record, self._primary_key) for record in page.records]
+                keys = key_digests(page.records, self._primary_key)
                 self._known = self.index.seen_among([key for key in keys if key is not None])
                 step = paging.receive(offset, keys, total=page.total, has_more=page.has_more)
                 self._note_total(page)
@@ -292,7 +301,7 @@ class Sweep:
         offset = self._fetcher.start
         for _ in range(MAX_LOOKS):
             page = self._fetcher.fetch(offset, self._fetcher.limit).result()
-            keys = [key_digest(record, self._primary_key) for record in page.records]
+            keys = key_digests(page.records, self._primary_key)
             self._note_total(page)
             missed = self.index.seen
             delivery = self._deliver(page.records, keys)
@@ -318,7 +327,7 @@ class Sweep:
     def _keys_and_contents(self, delivery: Delivery) -> list[list[Any]]:
         return [
             [*(record[field] for field in self._primary_key), content]
-            for record, content in zip(delivery.seen, delivery.seen_contents, strict=True)
+            for record, content in zip(delivery.seen, delivery.seen_contents.tolist(), strict=True)
         ]
 
     def _note_total(self, page: Page) -> None:
@@ -360,7 +369,7 @@ class _Window:
     def __init__(self, fetcher: PageFetcher, paging: AnchoredPaging) -> None:
         self._fetcher = fetcher
         self._paging = paging
-        self._pages: deque[tuple[int, Future[Page]]] = deque()
+        self._pages: deque[tuple[int, PendingPage]] = deque()
         self._width = 1
         self._total: int | None = None
         self._closed = False

@@ -124,6 +124,19 @@ class _LineFailure(Exception):  # noqa: N818 - it never leaves this module
     lasting: bool = False
 
 
+@dataclass(frozen=True)
+class SpoiledAnswer:
+    """An answer with a status of success that turned out to be none, after it was handed over.
+
+    Attributes:
+        error: What is wrong with it.
+        attempts: How many attempts it took.
+    """
+
+    error: MalformedPageError
+    attempts: int
+
+
 class Transport(AbstractContextManager["Transport"]):
     """The one way to an API: sends requests, as many at once as allowed, from any thread.
 
@@ -218,9 +231,15 @@ class Transport(AbstractContextManager["Transport"]):
             raise
         return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
-    def call(self, request: ApiRequest, decode: Callable[[ApiResponse], T], usage: Usage) -> T:
+    def call(
+        self,
+        request: ApiRequest,
+        decode: Callable[[ApiResponse], T],
+        usage: Usage,
+        spoiled: SpoiledAnswer | None = None,
+    ) -> T:
         """Do what `send` does and wait for it, from any thread but the loop's own."""
-        return self.wait_for(self.send(request, decode, usage))
+        return self.wait_for(self.send(request, decode, usage, spoiled))
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the event loop and wait for its result; an interrupt cancels it."""
@@ -238,7 +257,13 @@ class Transport(AbstractContextManager["Transport"]):
         """End all that is under way, close the connections and join the thread. For good."""
         self._close()
 
-    async def send(self, request: ApiRequest, decode: Callable[[ApiResponse], T], usage: Usage) -> T:
+    async def send(
+        self,
+        request: ApiRequest,
+        decode: Callable[[ApiResponse], T],
+        usage: Usage,
+        spoiled: SpoiledAnswer | None = None,
+    ) -> T:
         """Ask, again and again as the error handler allows, and return what was asked for.
 
         Args:
@@ -246,6 +271,7 @@ class Transport(AbstractContextManager["Transport"]):
             decode: Turns an answer with a status of success into a value. It raises MalformedPageError
                 for one that is not what was asked for, which is then tried again.
             usage: Counts this request; the transport's own total does as well.
+            spoiled: What came of asking so far, where the answer was found to be none by the caller.
 
         Returns:
             What `decode` made of the answer.
@@ -264,17 +290,26 @@ class Transport(AbstractContextManager["Transport"]):
                 raise status_error(response, name=self.name)
             return decode(response)
 
-        return await self.exchange(request, accept, usage)
+        return await self.exchange(request, accept, usage, spoiled)
 
-    async def exchange(self, request: ApiRequest, decode: Callable[[ApiResponse], T], usage: Usage) -> T:
+    async def exchange(
+        self,
+        request: ApiRequest,
+        decode: Callable[[ApiResponse], T],
+        usage: Usage,
+        spoiled: SpoiledAnswer | None = None,
+    ) -> T:
         """Do what `send` does, but hand the last answer to `decode` whatever its status."""
         handler = request.error_handler
         origin = origin_of(request.url)
-        for attempt in itertools.count(1):
+        for attempt in itertools.count(spoiled.attempts if spoiled else 1):
             self._raise_if_known_unreachable(request, origin)
             last = attempt > handler.max_retries
             asked, status, why = None, 0, "before it asks again: there was no answer"
             try:
+                if spoiled is not None:
+                    error, spoiled = spoiled.error, None
+                    raise error
                 response = replace(await self._attempt(request, attempt, usage), attempts=attempt)
                 status = response.status
                 asked = self._asked_to_wait(response)

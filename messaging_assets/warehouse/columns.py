@@ -153,6 +153,9 @@ def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[C
     Returns:
         The type, and the values in its Arrow type.
     """
+    texts = _texts(values)
+    if texts is not None and texts.null_count < len(texts):
+        return _typed_texts(name, texts, values, known)
     kinds = set(map(type, values)) - {type(None)}
     if _may_be_time(name, kinds, known) and (instants := timestamps(values)) is not None:
         found = ColumnType.TIMESTAMP
@@ -164,6 +167,24 @@ def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[C
     if column_type is ColumnType.NUMBER and not _exact(values):
         column_type = ColumnType.TEXT
     return column_type, _converted(values, column_type)
+
+
+def _typed_texts(
+    name: str, texts: pa.Array, values: Sequence[Any], known: ColumnType
+) -> tuple[ColumnType, pa.Array]:
+    """What `typed_column` gives for a column of nothing but texts, as most are."""
+    if _may_be_time(name, {str}, known) and (instants := timestamps(values)) is not None:
+        return ColumnType.TIMESTAMP, instants
+    column_type = wider(known, ColumnType.TEXT)
+    return column_type, texts if column_type is ColumnType.TEXT else _converted(values, column_type)
+
+
+def _texts(values: Sequence[Any]) -> pa.Array | None:
+    """Values as texts, None where one of them is none."""
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        return None
 
 
 def _may_be_time(name: str, kinds: set[type], known: ColumnType) -> bool:
@@ -207,11 +228,9 @@ def _converted(values: Sequence[Any], column_type: ColumnType) -> pa.Array:
 
 def _as_text(values: Sequence[Any]) -> pa.Array:
     """Texts as they are, booleans and numbers the way JSON writes them."""
-    try:
-        return pa.array(values, pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Some are no texts.
-        pass
+    texts = _texts(values)
+    if texts is not None:
+        return texts
     return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
 
 

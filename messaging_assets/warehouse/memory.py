@@ -37,6 +37,9 @@ def duckdb_settings(path: Path, memory: str | None) -> dict[str, Any]:
         # DuckDB makes it at need and removes it at the end.
         "temp_directory": str(spill / uuid.uuid4().hex),
         "threads": min(MAX_THREADS, os.cpu_count() or 1),
+        # Tables have no order of their own. To keep the one of a file takes the memory that lets threads work
+        # side by side, and a third of the time of a first load.
+        "preserve_insertion_order": False,
     }
     if memory is not None:
         settings["memory_limit"] = memory

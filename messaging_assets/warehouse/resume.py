@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.delivery import Delivery
 from messaging_assets.api.digests import key_digest
-from messaging_assets.api.page import parse_json
+from messaging_assets.api.page import field_values, parse_json
 from messaging_assets.api.reading import Reading
 from messaging_assets.api.row_index import RowIndex
 from messaging_assets.api.sweep import Checkpoint
@@ -37,7 +37,7 @@ ROWS_BETWEEN_CHECKPOINTS = 200_000
 KEPT_SECONDS = 24 * 3600
 STATE = "state.json"
 # The version of the files' shape; files of another version are not gone on from.
-VERSION = 1
+VERSION = 2
 
 
 @contextmanager
@@ -129,8 +129,8 @@ def _read(folder: Path, basis: str) -> Leftover | None:
         if state["basis"] != basis or not 0 <= time.time() - state["saved_at"] < KEPT_SECONDS:
             return None
         # Where the machine itself went down, files can have been cut short.
-        for chunk in state["spool"]["chunks"]:
-            pq.read_metadata(folder / chunk["file"])
+        for part in state["spool"]["parts"]:
+            pq.read_metadata(folder / part["file"])
         if any((folder / file).stat().st_size != size for file, size in state["seen"].items()):
             return None
         seen = tuple(folder / file for file in state["seen"])
@@ -190,9 +190,9 @@ class Checkpoints:
         keys: list[Any] = (
             [[record[name] for name in self._primary_key] for record in delivery.seen]
             if others
-            else [record[field] for record in delivery.seen]
+            else field_values(delivery.seen, field)
         )
-        self._pages.append(_line({"keys": keys, "contents": delivery.seen_contents}))
+        self._pages.append(_line({"keys": keys, "contents": delivery.seen_contents.tolist()}))
         self._rows += len(keys)
         if self._rows >= ROWS_BETWEEN_CHECKPOINTS or self._clock() - self._saved >= self._seconds:
             self._save(reading)

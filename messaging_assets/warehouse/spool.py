@@ -1,8 +1,7 @@
 """Changed rows on their way to staging: judged, typed, and kept in bounded memory.
 
-Records that can't be stored are kept aside with the reason. Rows wait as Arrow tables; beyond a few of
-them they wait in Parquet files beside the warehouse, readable by the owner alone. Where they go afterwards
-belongs to `staging`.
+Records that can't be stored are kept aside with the reason. The others become Arrow tables, which wait in
+files beside the warehouse (`parts`). Where they go afterwards belongs to `staging`.
 """
 
 import json
@@ -13,12 +12,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import orjson
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from messaging_assets.api.delivery import Delivery
+from messaging_assets.api.digests import Digests
+from messaging_assets.api.page import field_values
 from messaging_assets.warehouse.columns import (
     EXACT_IN_DOUBLE,
     ColumnNames,
@@ -29,14 +29,13 @@ from messaging_assets.warehouse.columns import (
     widened,
     wider,
 )
-from messaging_assets.warehouse.location import readable_os_errors
+from messaging_assets.warehouse.parts import Part, Parts
 
-# Rows of one Arrow table. Below a few thousand the cost of a table shows, above it only memory grows.
-CHUNK_ROWS = 10_000
+# Rows of one Arrow table. Below a thousand the cost of a table shows; above some thousands the first rows
+# have left the processor's caches before they are looked at again.
+CHUNK_ROWS = 2_000
 # Bytes of JSON in one Arrow table, where rows are large.
 CHUNK_BYTES = 16 * 2**20
-# Tables held in memory before they are written to files.
-CHUNKS_IN_MEMORY = 4
 ROW_HASH = "_row_hash"
 SEQUENCE = "_sequence"
 CREATED_AT = "created_at"
@@ -59,17 +58,8 @@ class Rejected:
     of_key: bool = False
 
 
-@dataclass
-class _Chunk:
-    types: dict[str, ColumnType]
-    rows: pa.Table | Path
-
-    def table(self) -> pa.Table:
-        return pq.read_table(self.rows) if isinstance(self.rows, Path) else self.rows
-
-
 class Spool:
-    """Takes what a sweep delivers and gives it back as Arrow tables that agree about types.
+    """Takes what a sweep delivers and gives it back as files that agree about columns and types.
 
     Args:
         folder: An empty folder of the owner's alone.
@@ -92,10 +82,10 @@ class Spool:
         self._primary_key = tuple(primary_key)
         self._names = names
         self._records: list[dict[str, Any]] = []
-        self._contents: list[int] = []
+        self._contents: list[Digests] = []
         self._bytes = 0
         self._maybe_unencodable = False
-        self._chunks: list[_Chunk] = []
+        self._parts = Parts(folder)
         self._rejected: dict[str, Rejected] = {}
 
     @property
@@ -111,23 +101,22 @@ class Spool:
         """
         for value in delivery.keyless:
             self._reject(Rejected(_why_keyless(value), _payload(value)))
-        self._records.extend(delivery.records)
-        self._contents.extend(delivery.contents)
-        self._weigh(delivery.records)
+        if len(delivery.records):
+            self._records.extend(delivery.records)
+            self._contents.append(delivery.contents)
+            self._bytes += delivery.size * len(delivery.records) // len(delivery.seen)
+            self._maybe_unencodable |= not delivery.plain
         if len(self._records) >= CHUNK_ROWS or self._bytes >= CHUNK_BYTES:
             self._close_chunk()
 
-    def _weigh(self, records: list[dict[str, Any]]) -> None:
-        """Counts bytes, and finds out on the way whether orjson writes the records: most it does."""
-        try:
-            self._bytes += len(orjson.dumps(records))
-        except TypeError:
-            self._maybe_unencodable = True
-            self._bytes += len(json.dumps(records))
-
     def finish(self) -> None:
-        """Ends taking; the types are final afterwards unless `widen` changes them."""
+        """Ends taking; the types are final afterwards unless somebody widens them.
+
+        Raises:
+            WarehouseUnusableError: The rows can't be written beside the warehouse.
+        """
         self._close_chunk()
+        self._parts.close()
 
     def save(self) -> dict[str, Any]:
         """Writes all rows taken so far to files; gives the state, as JSON values, that `restore` takes.
@@ -135,18 +124,15 @@ class Spool:
         Raises:
             WarehouseUnusableError: They can't be written beside the warehouse.
         """
-        self._close_chunk()
-        for i in range(len(self._chunks)):
-            self._write(i)
+        self.finish()
         return {
             "rows": self.rows,
             "types": _names_of(self.types),
             "large_integers": sorted(self.large_integers),
             "names": self._names.of_fields,
-            "chunks": [
-                {"file": chunk.rows.name, "types": _names_of(chunk.types)}
-                for chunk in self._chunks
-                if isinstance(chunk.rows, Path)
+            "parts": [
+                {"file": part.path.name, "types": _names_of(part.types), "rows": part.rows}
+                for part in self._parts.parts
             ],
             "rejected": [asdict(record) for record in self._rejected.values()],
         }
@@ -158,46 +144,60 @@ class Spool:
         self._names.restore(state["names"])
         for name, found in _types_of(state["types"]).items():
             self.types[name] = wider(found, self.types.get(name, found))
-        self._chunks = [
-            _Chunk(_types_of(chunk["types"]), self._folder / chunk["file"]) for chunk in state["chunks"]
-        ]
+        parts = (
+            Part(self._folder / part["file"], _types_of(part["types"]), part["rows"])
+            for part in state["parts"]
+        )
+        self._parts = Parts(self._folder, tuple(parts))
         for record in state["rejected"]:
             self._reject(Rejected(**record))
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The rows, each table with the same columns of the same types."""
-        names = [name for name, known in self.types.items() if known is not ColumnType.UNDECIDED]
-        for chunk in self._chunks:
-            table = chunk.table()
-            columns = {name: self._column(chunk, table, name) for name in names}
-            yield pa.table({**columns, ROW_HASH: table[ROW_HASH], SEQUENCE: table[SEQUENCE]})
+    def files(self) -> Iterator[Part]:
+        """The rows, in files with the same columns of the same types.
 
-    def _column(self, chunk: _Chunk, table: pa.Table, name: str) -> Any:
-        if name not in chunk.types:
-            return pa.nulls(table.num_rows, self.types[name].arrow)
-        return widened(table[name], self.types[name], chunk.types[name])
+        Raises:
+            WarehouseUnusableError: They can't be written beside the warehouse.
+        """
+        return self._parts.of_types(self._decided_types())
+
+    def _decided_types(self) -> dict[str, ColumnType]:
+        return {name: found for name, found in self.types.items() if found is not ColumnType.UNDECIDED}
 
     def _close_chunk(self) -> None:
-        fields = dict.fromkeys(chain.from_iterable(self._records))
-        for field in fields:
-            self._names.name(field)
-        records, contents = self._without_rejects(self._records, self._contents)
+        records, contents = self._records, self._contents
+        maybe_unencodable = self._maybe_unencodable
         self._records, self._contents = [], []
         self._bytes, self._maybe_unencodable = 0, False
         if not records:
             return
-        types: dict[str, ColumnType] = {}
-        arrays: dict[str, Any] = {}
-        for field in fields:
+        values = _values_by_field(records)
+        for field in values:
+            self._names.name(field)
+        digests = np.concatenate(contents)
+        wrong = self._wrong(records, values, maybe_unencodable=maybe_unencodable)
+        if wrong:
+            well = [i for i in range(len(records)) if i not in wrong]
+            digests = digests[well]
+            values = {field: [column[i] for i in well] for field, column in values.items()}
+        if len(digests):
+            self._write(values, digests)
+
+    def _write(self, values: Mapping[str, Sequence[Any]], digests: Digests) -> None:
+        found: dict[str, tuple[ColumnType, pa.Array]] = {}
+        for field, column in values.items():
             name = self._names.name(field)
-            known = self.types.get(name, ColumnType.UNDECIDED)
-            values = _values_of(field, records)
-            types[name], arrays[name] = typed_column(name, values, known)
-            self._note_type(name, types[name], arrays[name])
-        arrays[ROW_HASH] = pa.array(contents, pa.int64())
-        arrays[SEQUENCE] = pa.array(range(self.rows, self.rows + len(records)), pa.int64())
-        self.rows += len(records)
-        self._keep(_Chunk(types, pa.table(arrays)))
+            found[name] = typed_column(name, column, self.types.get(name, ColumnType.UNDECIDED))
+            self._note_type(name, *found[name])
+        types, rows = self._decided_types(), len(digests)
+        arrays = {
+            name: widened(found[name][1], decided, found[name][0])
+            if name in found
+            else pa.nulls(rows, decided.arrow)
+            for name, decided in types.items()
+        }
+        sequence = pa.array(np.arange(self.rows, self.rows + rows))
+        self._parts.write(pa.table({**arrays, ROW_HASH: pa.array(digests), SEQUENCE: sequence}), types)
+        self.rows += rows
 
     def _note_type(self, name: str, found: ColumnType, values: pa.Array) -> None:
         if found is ColumnType.INTEGER and len(values) > values.null_count:
@@ -210,38 +210,23 @@ class Spool:
             after = ColumnType.TEXT
         self.types[name] = after
 
-    def _keep(self, chunk: _Chunk) -> None:
-        self._chunks.append(chunk)
-        if len(self._chunks) > CHUNKS_IN_MEMORY:
-            self._write(len(self._chunks) - CHUNKS_IN_MEMORY - 1)
-
-    def _write(self, i: int) -> None:
-        chunk = self._chunks[i]
-        if isinstance(chunk.rows, Path):
-            return
-        path = self._folder / f"{i:06}.parquet"
-        with readable_os_errors(path):
-            pq.write_table(chunk.rows, path)
-        chunk.rows = path
-
     # Records that can't be stored
 
-    def _without_rejects(
-        self, records: list[dict[str, Any]], contents: list[int]
-    ) -> tuple[list[dict[str, Any]], list[int]]:
-        if not records:
-            return records, contents
-        wrong_keys = self._wrong_keys(records)
-        reasons = {**self._wrong_contents(records), **wrong_keys}
-        if not reasons and not self._rejected:
-            return records, contents
-        for i, record in enumerate(records):
+    def _wrong(
+        self, records: list[dict[str, Any]], values: Mapping[str, Sequence[Any]], *, maybe_unencodable: bool
+    ) -> set[int]:
+        """The places of records that can't be stored, which are kept aside."""
+        wrong_keys = self._wrong_keys(values)
+        reasons = {**self._wrong_times(values)}
+        if maybe_unencodable:
+            reasons |= _unencodable(records)
+        reasons |= wrong_keys
+        for i, record in enumerate(records) if reasons or self._rejected else ():
             if i in reasons:
                 self._reject(Rejected(reasons[i], _payload(record), self._id_of(record), i in wrong_keys))
             elif self._rejected:
                 self._forgive(self._id_of(record))
-        kept = [i for i in range(len(records)) if i not in reasons]
-        return [records[i] for i in kept], [contents[i] for i in kept]
+        return set(reasons)
 
     def _reject(self, record: Rejected) -> None:
         self._rejected[record.payload] = record
@@ -255,31 +240,26 @@ class Spool:
     def _id_of(self, record: Mapping[str, Any]) -> str:
         return id_text([record[field] for field in self._primary_key])
 
-    def _wrong_contents(self, records: list[dict[str, Any]]) -> dict[int, str]:
-        """Why records can't be stored, by their place. Whole columns are tried first: most are fine."""
-        reasons: dict[int, str] = {}
-        field = self._created_field()
-        created = _values_of(field, records)
-        if timestamps(created) is None:
-            for i, value in enumerate(created):
-                if value is not None and instant(value) is None:
-                    reasons[i] = "created_at is not a point in time"
-        if self._maybe_unencodable:
-            for i, record in enumerate(records):
-                if not _encodable(record):
-                    reasons[i] = "a text holds half of a surrogate pair, which no text column can hold"
-        return reasons
+    def _wrong_times(self, values: Mapping[str, Sequence[Any]]) -> dict[int, str]:
+        """Why records can't be stored, by their place. The whole column is tried first: most are fine."""
+        created = values.get(self._created_field(), ())
+        if timestamps(created) is not None:
+            return {}
+        wrong = (i for i, value in enumerate(created) if value is not None and instant(value) is None)
+        return dict.fromkeys(wrong, "created_at is not a point in time")
 
     def _created_field(self) -> str:
         """The field that fills the column created_at: `createdAt` with some APIs."""
         fields = (field for field, column in self._names.of_fields.items() if column == CREATED_AT)
         return next(fields, CREATED_AT)
 
-    def _wrong_keys(self, records: list[dict[str, Any]]) -> dict[int, str]:
+    def _wrong_keys(self, columns: Mapping[str, Sequence[Any]]) -> dict[int, str]:
         reasons: dict[int, str] = {}
         for field in self._primary_key:
-            values = [record[field] for record in records]
+            values = columns[field]
             wanted = self._key_type(field, values)
+            if wanted is str and set(map(type, values)) == {str}:
+                continue
             words = "a text" if wanted is str else "an integer of at most 64 bits"
             for i, value in enumerate(values):
                 if not isinstance(value, wanted) or not _fits_key(value):
@@ -296,13 +276,16 @@ class Spool:
         return str if known is ColumnType.TEXT else int
 
 
-def _values_of(field: str, records: list[dict[str, Any]]) -> list[Any]:
-    """The values of a field, None where a record has none."""
-    try:
-        # Most records have every field: then no Python code runs for each of them.
-        return list(map(itemgetter(field), records))
-    except KeyError:
-        return [record.get(field) for record in records]
+def _values_by_field(records: list[dict[str, Any]]) -> dict[str, Sequence[Any]]:
+    """The values of each field, None where a record has none."""
+    fields = list(records[0])
+    if len(fields) > 1 and set(map(len, records)) == {len(fields)}:
+        try:
+            # Most records have the same fields: then all columns are made at once, without Python code.
+            return dict(zip(fields, zip(*map(itemgetter(*fields), records), strict=True), strict=True))
+        except KeyError:
+            pass
+    return {field: field_values(records, field) for field in dict.fromkeys(chain.from_iterable(records))}
 
 
 def _names_of(types: Mapping[str, ColumnType]) -> dict[str, str]:
@@ -334,6 +317,11 @@ def _encodable(record: dict[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _unencodable(records: list[dict[str, Any]]) -> dict[int, str]:
+    wrong = (i for i, record in enumerate(records) if not _encodable(record))
+    return dict.fromkeys(wrong, "a text holds half of a surrogate pair, which no text column can hold")
 
 
 def _why_keyless(value: Any) -> str:

@@ -12,14 +12,15 @@ from typing import Any
 import dlt
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 from dlt.common.exceptions import DltException
-from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.extract.source import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.settings import STAGING_SECTION, register_defaults
 from messaging_assets.warehouse.database import disk_trouble, explained, is_locked, when_unlocked
+from messaging_assets.warehouse.destination import DuckDbFile
 from messaging_assets.warehouse.errors import StagingError
 from messaging_assets.warehouse.failures import causes, own_cause
 from messaging_assets.warehouse.location import fresh_folder, owner_only_files
@@ -83,12 +84,12 @@ def stage_rows(
 def _load(
     spool: Spool, connection: str, table: str, database: Path, memory: str | None, folder: Path, stage: Stage
 ) -> None:
-    credentials = DuckDbCredentials(str(database), global_config=duckdb_settings(database, memory))
+    destination = DuckDbFile(database, duckdb_settings(database, memory))
     with fresh_folder(folder):
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
-            destination=dlt.destinations.duckdb(credentials, supports_transactions=True),
+            destination=destination,
             dataset_name=staging_schema(connection),
         )
         try:
@@ -100,8 +101,10 @@ def _load(
 
 
 def _source(spool: Spool, connection: str, table: str) -> DltSource:
-    def rows() -> Iterator[pa.Table]:
-        yield from spool.tables()
+    def rows() -> Iterator[Any]:
+        for part in spool.files():
+            columns = pq.read_schema(part.path).empty_table()
+            yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=columns)
         # Arrow keeps what it has freed for itself, and it is DuckDB's turn, which allocates by itself.
         pa.default_memory_pool().release_unused()
 

@@ -8,8 +8,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from messaging_assets.api.digests import key_digest, value_digest
-from messaging_assets.api.row_index import Digests, RowIndex, UnseenKeys
+from messaging_assets.api.digests import Digests, key_digest, value_digest
+from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.warehouse.columns import EXACT_IN_DOUBLE, ColumnType, column_type_of
 from messaging_assets.warehouse.errors import WarehouseUnusableError
 from messaging_assets.warehouse.spool import ROW_HASH

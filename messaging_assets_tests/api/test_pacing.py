@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +18,7 @@ from messaging_assets.api.rate import RateBudget
 from messaging_assets.api.reading import open_reading
 from messaging_assets.api.row_index import RowIndex
 from messaging_assets.api.source import Api
+from messaging_assets.api.sweep import PendingPage
 from messaging_assets.api.transport import ApiRequest, Transport, Usage
 from messaging_assets.sandbox import Broken, Sandbox
 from messaging_assets_tests.api.fake_clock import FakeClock, OrderlyClock
@@ -90,7 +90,7 @@ def gaps(sandbox: Sandbox) -> list[float]:
 def test_all_resources_share_the_rate_and_the_token_counts(sandbox: Sandbox, clock: OrderlyClock) -> None:
     with opened(sandbox, clock, requests_per_second=4, in_flight=3) as api:
         resources = connection_from_dict("chat", guide(sandbox)).resources
-        pages: list[Future[Any]] = []
+        pages: list[PendingPage] = []
         for offset in range(0, 60, 20):
             pages += [EndpointPages(api, resource).fetch(offset, 20) for resource in resources]
         assert [len(page.result().records) for page in pages] == [20] * 6

@@ -39,7 +39,7 @@ def stopped_after(listing: Listing, pages: int) -> Stopped:
         if sweep.progress.passes > 1:
             break
         stopped.delivered += delivery.seen
-        stopped.contents += delivery.seen_contents
+        stopped.contents += delivery.seen_contents.tolist()
         if number == pages:
             break
     saved = sweep.checkpoint()

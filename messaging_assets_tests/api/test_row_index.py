@@ -45,7 +45,7 @@ def test_it_agrees_with_a_dictionary(
                         expected.append(Change.REPEATED if key in seen else Change.UNCHANGED)
                     held[key] = content
                     seen.add(key)
-                assert index.record(keys, contents) == expected
+                assert index.record(keys, contents).tolist() == expected
             assert index.seen == len(seen)
             assert index.seen_again == len(seen & seen_before)
             all_keys = np.array(sorted(stored), dtype=np.int64)
@@ -77,7 +77,7 @@ def test_nothing_is_there_twice_while_it_is_sorted() -> None:
     tracemalloc.start()
     index = RowIndex(keys, contents)
     index.begin_pass()
-    assert index.record([7], [7]) == [Change.UNCHANGED]
+    assert index.record([7], [7]).tolist() == [Change.UNCHANGED]
     held, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # Beside the arrays given: two bytes a row, and while sorting the order and one column.

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from messaging_assets.api.delivery import Delivery
-from messaging_assets.api.digests import content_digest
 from messaging_assets.warehouse import spool as spool_module
 from messaging_assets.warehouse.columns import (
     ColumnNames,
@@ -29,6 +27,7 @@ from messaging_assets.warehouse.columns import (
 from messaging_assets.warehouse.publish import Target, create_table, write_rows
 from messaging_assets.warehouse.spool import Spool
 from messaging_assets.warehouse.table import columns_of, inexact_columns, is_empty, known_types
+from messaging_assets_tests.warehouse.test_spool import delivery, tables_of
 
 NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
 TARGET = Target("chat", "things", ("id",))
@@ -48,7 +47,7 @@ class Shelf:
         known = {} if not columns or is_empty(self.database, "chat", "things") else known_types(columns)
         spool = Spool(self._folder, ["id"], known, self.names)
         for record in records:
-            spool.add(Delivery([record], [content_digest(record)], [], [record], [content_digest(record)]))
+            spool.add(delivery(record))
         spool.finish()
         assert spool.rejected == []
         at_risk = numbers_for_integers(known, spool.types)
@@ -56,7 +55,7 @@ class Shelf:
             spool.types[name] = ColumnType.TEXT
         changes = create_table(self.database, TARGET, spool.types)
         if spool.rows:
-            staged = pa.concat_tables(spool.tables())
+            staged = pa.concat_tables(tables_of(spool))
             self.database.register("staged", staged)
             self.database.execute("CREATE OR REPLACE TABLE chat_staging.things AS FROM staged")
             self.database.unregister("staged")
@@ -149,7 +148,6 @@ def fill(shelf: Shelf, syncs: list[list[Any]], chunk_rows: int, field: str) -> l
     sent: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool_module, "CHUNK_ROWS", chunk_rows)
-        patch.setattr(spool_module, "CHUNKS_IN_MEMORY", 1)
         for values in syncs:
             records = [{"id": len(sent) + i, field: value} for i, value in enumerate(values)]
             shelf.sync(records)

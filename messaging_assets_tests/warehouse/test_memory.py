@@ -28,8 +28,8 @@ from messaging_assets_tests.warehouse.processes import Address, elsewhere
 SETTINGS = (
     "SELECT current_setting('memory_limit'), current_setting('threads'), current_setting('temp_directory')"
 )
-# Rows of 2 KB: 10 MB and 50 MB of them.
-FEW, MANY, TEXT_BYTES = 5_000, 25_000, 2_000
+# Rows of 2 KB: 20 MB and 60 MB of them, both enough to fill each buffer.
+FEW, MANY, TEXT_BYTES = 10_000, 30_000, 2_000
 # Arrow tables that are kept take twice this for the rows in between, as does DuckDB without a limit.
 MOST_BYTES_MORE = (MANY - FEW) * TEXT_BYTES // 2
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from messaging_assets.api.delivery import Delivery
-from messaging_assets.api.digests import content_digest
+from messaging_assets.api.delivery import Delivery, compare
+from messaging_assets.api.digests import key_digests
+from messaging_assets.api.row_index import RowIndex
 from messaging_assets.warehouse import spool as spool_module
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType
 from messaging_assets.warehouse.errors import WarehouseUnusableError
@@ -14,8 +17,13 @@ from messaging_assets.warehouse.spool import Spool, id_text
 
 
 def delivery(*records: dict[str, Any], keyless: tuple[Any, ...] = ()) -> Delivery:
-    contents = [content_digest(record) for record in records]
-    return Delivery(list(records), contents, list(keyless), list(records), contents)
+    index, values = RowIndex(), [*records, *keyless]
+    index.begin_pass()
+    return compare(index, values, key_digests(values, ["id"]))
+
+
+def tables_of(spool: Spool) -> list[pa.Table]:
+    return [pq.read_table(part.path) for part in spool.files()]
 
 
 def filled(folder: Path, *deliveries: Delivery, known: dict[str, ColumnType] | None = None) -> Spool:
@@ -31,24 +39,33 @@ def test_tables_agree_about_columns_and_types(tmp_path: Path, monkeypatch: pytes
     spool = filled(
         tmp_path, delivery({"id": 1, "a": 1}), delivery({"id": 2, "b": "x"}), delivery({"id": 3, "a": []})
     )
-    tables = list(spool.tables())
+    tables = tables_of(spool)
     assert len({table.schema for table in tables}) == 1
     assert [table["a"].to_pylist() for table in tables] == [["1"], [None], ["[]"]]
     assert [table["_sequence"].to_pylist() for table in tables] == [[0], [1], [2]]
-    assert list(spool.tables()) == tables
+    assert tables_of(spool) == tables
 
 
-def test_what_is_beyond_a_few_tables_waits_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_one_schema_wait_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "CHUNK_ROWS", 1)
     spool = filled(tmp_path, *(delivery({"id": i}) for i in range(10)))
-    assert len(list(tmp_path.iterdir())) == 10 - spool_module.CHUNKS_IN_MEMORY
-    assert [row for table in spool.tables() for row in table["id"].to_pylist()] == list(range(10))
+    (table,) = tables_of(spool)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert table["id"].to_pylist() == table["_sequence"].to_pylist() == list(range(10))
+
+
+def test_only_files_of_another_schema_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "CHUNK_ROWS", 1)
+    spool = filled(tmp_path, delivery({"id": 1, "a": 1}), delivery({"id": 2, "a": "x"}))
+    assert [part.path.name for part in spool.files()] == ["000000.converted.parquet", "000001.parquet"]
 
 
 def test_large_rows_make_small_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "CHUNK_BYTES", 10_000)
     spool = filled(tmp_path, *(delivery({"id": i, "text": "x" * 3_000}) for i in range(12)))
-    assert [table.num_rows for table in spool.tables()] == [4, 4, 4]
+    (part,) = spool.files()
+    groups = pq.read_metadata(part.path)
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [4, 4, 4]
 
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +95,7 @@ def test_most_of_the_first_records_say_what_an_id_is(tmp_path: Path) -> None:
 
 def test_a_page_of_nothing_but_rejects_makes_no_table(tmp_path: Path) -> None:
     spool = filled(tmp_path, delivery(keyless=("x", None, "x")), delivery({"id": 1, "created_at": "soon"}))
-    assert (spool.rows, list(spool.tables())) == (0, [])
+    assert (spool.rows, tables_of(spool)) == (0, [])
     assert [record.payload for record in spool.rejected] == ['"x"', "null", '{"created_at": "soon", "id": 1}']
 
 

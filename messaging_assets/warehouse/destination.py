@@ -1,0 +1,52 @@
+"""dlt's DuckDB destination for one file, without what costs dlt time and a file does not need.
+
+What is loaded by it belongs to `staging`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.configuration import configspec
+from dlt.common.destination import DestinationCapabilitiesContext
+from dlt.common.normalizers.naming import NamingConvention
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
+
+
+@configspec(init=False)
+class _FileCredentials(DuckDbCredentials):
+    """The file. To read and print it as a URL, dlt imports SQLAlchemy, which takes a tenth of a second."""
+
+    def __str__(self) -> str:
+        """The path."""
+        return str(self.database)
+
+
+@configspec(init=False)
+class _FileConfiguration(DuckDbClientConfiguration):
+    credentials: _FileCredentials = None  # type: ignore[assignment]  # resolved later, as dlt declares it
+
+
+class DuckDbFile(dlt.destinations.duckdb):
+    """A DuckDB file as a destination.
+
+    Args:
+        path: The file.
+        settings: DuckDB's settings, by name.
+    """
+
+    spec = _FileConfiguration
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        credentials = _FileCredentials()
+        credentials.database = str(path)
+        credentials.global_config = dict(settings)
+        # By itself dlt opens transactions only around some statements: a killed load leaves half of them.
+        super().__init__(credentials, destination_name="duckdb", supports_transactions=True)
+
+    def capabilities(
+        self, config: DuckDbClientConfiguration | None = None, naming: NamingConvention | None = None
+    ) -> DestinationCapabilitiesContext:
+        """What DuckDB can do. It depends on no settings, which dlt would look up forty times in a load."""
+        return super().capabilities(config or self.spec(), naming)
