@@ -3,11 +3,8 @@
 What is loaded by it belongs to `staging`.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import dlt
+import duckdb
 from dlt.common.configuration import configspec
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.normalizers.naming import NamingConvention
@@ -32,16 +29,13 @@ class DuckDbFile(dlt.destinations.duckdb):
     """A DuckDB file as a destination.
 
     Args:
-        path: The file.
-        settings: DuckDB's settings, by name.
+        file: The open file. By itself dlt would open and close it several times in a load.
     """
 
     spec = _FileConfiguration
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        credentials = _FileCredentials()
-        credentials.database = str(path)
-        credentials.global_config = dict(settings)
+    def __init__(self, file: duckdb.DuckDBPyConnection) -> None:
+        credentials = _FileCredentials(file)
         # By itself dlt opens transactions only around some statements: a killed load leaves half of them.
         super().__init__(credentials, destination_name="duckdb", supports_transactions=True)
 

@@ -6,6 +6,7 @@ is ever loaded. What is staged becomes visible only by `publish`.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from messaging_assets.warehouse.failures import causes, own_cause
 from messaging_assets.warehouse.location import fresh_folder, owner_only_files
 from messaging_assets.warehouse.memory import duckdb_settings, is_out_of_memory, with_enough_memory
 from messaging_assets.warehouse.spool import Spool
+from messaging_assets.warehouse.sql import literal
 
 # Loads a source by a pipeline. A caller with a dlt integration of its own passes it in.
 Stage = Callable[[DltSource, Pipeline], None]
@@ -84,12 +86,11 @@ def stage_rows(
 def _load(
     spool: Spool, connection: str, table: str, database: Path, memory: str | None, folder: Path, stage: Stage
 ) -> None:
-    destination = DuckDbFile(database, duckdb_settings(database, memory))
-    with fresh_folder(folder):
+    with fresh_folder(folder), _opened(database, memory) as file:
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
-            destination=destination,
+            destination=DuckDbFile(file),
             dataset_name=staging_schema(connection),
         )
         try:
@@ -98,6 +99,23 @@ def _load(
             if is_locked(failure) or (memory is not None and is_out_of_memory(failure)):
                 raise
             raise _explained(failure, connection, table, database) from None
+
+
+@contextmanager
+def _opened(database: Path, memory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The file as dlt takes it: by its own name."""
+    try:
+        file = duckdb.connect(str(database))
+    except duckdb.Error as error:
+        if is_locked(error):
+            raise
+        raise explained(error, database) from None
+    try:
+        for name, value in duckdb_settings(database, memory).items():
+            file.execute(f"SET GLOBAL {name} = {literal(str(value))}")
+        yield file
+    finally:
+        file.close()
 
 
 def _source(spool: Spool, connection: str, table: str) -> DltSource:
