@@ -136,6 +136,17 @@ def last_syncs(
     return [_entry(dict(zip(names, row, strict=True))) for row in rows]
 
 
+def latest_content_versions(database: duckdb.DuckDBPyConnection, schema: str) -> dict[str, str]:
+    """The version of the content of each resource's table, by resource; none where there is no ledger yet."""
+    if not has_table(database, schema, LEDGER):
+        return {}
+    query = (
+        f"SELECT resource, arg_max(content_version, ended_at) FROM {qualified(schema, LEDGER)} "  # noqa: S608
+        "WHERE content_version <> '' GROUP BY resource ORDER BY resource"
+    )
+    return dict(database.execute(query).fetchall())
+
+
 def _entry(values: dict[str, Any]) -> LedgerEntry:
     values["columns"] = tuple(Column(**column) for column in json.loads(values["columns"] or "[]"))
     for name in ("started_at", "ended_at", "newest_created_at"):

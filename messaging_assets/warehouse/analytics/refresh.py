@@ -2,12 +2,14 @@
 
 Each model is computed from the raw tables as they are and compared with the table as it is. So late
 messages, edits, deletions, restored rows and new names reach the days they belong to, whatever happened
-before, and nothing is written where nothing changed. What a model says belongs to its file.
+before, and nothing is written where nothing changed. Where no sync has changed a raw table since, and the day
+is the same, not even that is needed. What a model says belongs to its file.
 
 No lock of a sync is taken: a sync publishes in one transaction, and nobody else has the file open then.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +29,7 @@ from messaging_assets.warehouse.memory import with_enough_memory
 from messaging_assets.warehouse.sql import literal, qualified, quoted
 from messaging_assets.warehouse.table import Column, columns_of
 
-# A row per model: what its table was made by, and the version of its content.
+# A row per model: what its table was made by and of, and the version of its content.
 BOOKKEEPING = "_models"
 # The period of a model whose rows stand for a week.
 WEEK = "week"
@@ -109,8 +111,9 @@ def refresh_model(
         database: The DuckDB file.
         connection: The connection.
         model: The model.
-        days: Compare every column of every row of these days, and leave the other days as they are; None for
-            all days. A model without a period is refreshed as a whole.
+        days: Compare every column of every row of these days, whether a sync changed anything or not, and
+            leave the other days as they are; None for all days. A model without a period is refreshed as a
+            whole.
 
     Raises:
         WarehouseMissingError: Nothing was synced yet.
@@ -164,10 +167,18 @@ def refresh_models(
 
 @dataclass(frozen=True)
 class _Made:
-    """What the bookkeeping says of a table: by which statements it was made, and its content's version."""
+    """What the bookkeeping says of a table.
+
+    Attributes:
+        definition: By which statements it was made.
+        content_version: The version of its content.
+        source: What it was made of: the versions of the raw tables, and the day; empty where that can't be
+            told.
+    """
 
     definition: str = ""
     content_version: str = ""
+    source: str = ""
 
 
 class _Refresh:
@@ -193,12 +204,18 @@ class _Refresh:
         if missing:
             return self._completed(replace(result, skipped=missing))
         definition = self._definition(self._sources.provide(self._model.reads))
+        source = self._source()
+        reason = self._why_anew(made, definition)
+        if source and source == made.source and not days and not reason:
+            return self._completed(result)
         with transaction(self._database):
-            reason = self._why_anew(made, definition)
             result = self._make_anew(result, reason) if reason else self._write_differences(result, days)
             if result.changed:
                 result = replace(result, content_version=datetime.now(UTC).isoformat())
-                self._keep(_Made(definition, result.content_version))
+            # What was compared in some days alone is as old as it was in the others.
+            now = _Made(definition, result.content_version, made.source if days and not reason else source)
+            if now != made:
+                self._keep(now)
         return self._completed(result)
 
     # ---- what the table was made by --------------------------------------------------------------
@@ -208,12 +225,20 @@ class _Refresh:
         parts = (self._time_zone, *views, self._model.sql)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
+    def _source(self) -> str:
+        """What the table is made of now, empty where it can't be told: no sync has written the raw tables."""
+        versions = self._sources.content_versions()
+        today = self._database.execute("SELECT current_date").fetchall()[0][0]
+        return json.dumps([str(today), versions]) if versions else ""
+
     def _made(self) -> _Made:
-        if not columns_of(self._database, self._schema, BOOKKEEPING):
+        held = {column.name for column in columns_of(self._database, self._schema, BOOKKEEPING)}
+        if not held:
             return _Made()
+        source = "source" if "source" in held else "''"
         found = self._database.execute(
-            f"SELECT definition, content_version FROM {qualified(self._schema, BOOKKEEPING)} "  # noqa: S608
-            "WHERE model = ?",
+            f"SELECT definition, content_version, {source} "  # noqa: S608
+            f"FROM {qualified(self._schema, BOOKKEEPING)} WHERE model = ?",
             [self._model.name],
         ).fetchall()
         return _Made(*found[0]) if found else _Made()
@@ -224,10 +249,11 @@ class _Refresh:
             f"CREATE TABLE IF NOT EXISTS {table} "
             "(model VARCHAR NOT NULL, definition VARCHAR NOT NULL, content_version VARCHAR NOT NULL)"
         )
+        self._database.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS source VARCHAR DEFAULT ''")
         self._database.execute(f"DELETE FROM {table} WHERE model = ?", [self._model.name])  # noqa: S608
         self._database.execute(
-            f"INSERT INTO {table} VALUES (?, ?, ?)",  # noqa: S608
-            [self._model.name, made.definition, made.content_version],
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?)",  # noqa: S608
+            [self._model.name, made.definition, made.content_version, made.source],
         )
 
     def _why_anew(self, made: _Made, definition: str) -> str | None:

@@ -12,7 +12,7 @@ import duckdb
 from messaging_assets.api.connection import Connection, Resource
 from messaging_assets.warehouse.analytics.model import RAW_TABLES, RawColumn
 from messaging_assets.warehouse.columns import ColumnType
-from messaging_assets.warehouse.ledger import known_columns
+from messaging_assets.warehouse.ledger import known_columns, latest_content_versions
 from messaging_assets.warehouse.spool import ROW_HASH
 from messaging_assets.warehouse.sql import qualified, quoted
 from messaging_assets.warehouse.table import DELETED_AT, columns_of, is_empty
@@ -70,6 +70,15 @@ class Sources:
             wanted = (found[column] for column in columns)
             problems.extend(problem.words for problem in wanted if isinstance(problem, _Problem))
         return "; ".join(problems) or None
+
+    def content_versions(self) -> dict[str, str]:
+        """The version of the content of each raw table, by table; without those that no sync has written."""
+        latest = latest_content_versions(self._database, self._connection.name)
+        return {
+            resource.table: latest[resource.name]
+            for resource in self._connection.resources
+            if resource.name in latest
+        }
 
     def provide(self, reads: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """Makes the views that a query reads; gives the statements that made them.

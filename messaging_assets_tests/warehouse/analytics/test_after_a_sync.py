@@ -1,9 +1,11 @@
 """The analytics over tables as real syncs leave them: over HTTP, through dlt, from the sandbox."""
 
+from datetime import date
+
 from messaging_assets.sandbox import Sandbox
-from messaging_assets.warehouse.analytics.model import read_models
+from messaging_assets.warehouse.analytics.model import model_named, read_models
 from messaging_assets.warehouse.analytics.quality import grain_duplicates, unknown_references
-from messaging_assets.warehouse.analytics.refresh import RefreshResult, refresh_models
+from messaging_assets.warehouse.analytics.refresh import Days, RefreshResult, refresh_model, refresh_models
 from messaging_assets.warehouse.database import open_database
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets_tests.conftest import Project
@@ -42,3 +44,25 @@ def test_an_empty_workspace_has_empty_tables(project: Project, location: Warehou
     assert {name: (result.skipped, result.rows) for name, result in results.items()} == {
         model.name: (None, 0) for model in read_models()
     }
+
+
+def test_where_no_sync_has_changed_a_table_nothing_is_computed(platform: Platform) -> None:
+    """What somebody has changed by hand comes back with the next change, or when its days are asked for."""
+    platform.sandbox.insert("messages", created_at="2024-03-04T10:00:00Z")
+    first = sync_and_refresh(platform)["daily_channel_activity"].days
+    database, connection = platform.location.database, platform.connection
+    platform.execute("DELETE FROM chat_analytics.daily_channel_activity")
+
+    def refreshed(days: Days | None = None) -> list[date]:
+        refresh_model(database, connection, model_named("daily_channel_activity"), days=days)
+        query = "SELECT DISTINCT day FROM chat_analytics.daily_channel_activity ORDER BY day"
+        return [day for (day,) in platform.query(query)]
+
+    assert len(first) > 1
+    assert platform.sync("messages").new == 0
+    assert refreshed() == []
+    assert refreshed(Days(first[0], first[0])) == [first[0]]
+    assert refreshed() == [first[0]]
+    platform.sandbox.delete("users", platform.living("users")[0])
+    assert platform.sync("users").deleted == 1
+    assert refreshed() == list(first)
