@@ -9,9 +9,11 @@ happens when the workspace has grown by so many further rows. Two sandboxes star
 say the same at the same moment, and no row needs to be kept.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, Protocol
 
 Row = dict[str, Any]
@@ -40,12 +42,52 @@ def iso(moment: int) -> str:
     return (_START_OF_TIME + timedelta(microseconds=moment)).isoformat(timespec="microseconds") + "Z"
 
 
+class Rhythm:
+    """A week in which some hours are busier than others, in UTC: office days with a break, quiet nights.
+
+    It bends an even time into one that passes fast in quiet hours, so that what happens evenly happens by the
+    rhythm. Both times agree at the beginning of each week, a Monday.
+
+    Args:
+        weights: How busy each of the 168 hours of a week is, Monday first, against the others.
+    """
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        whole = sum(weights)
+        # When, in even time, each hour of the week begins.
+        self._begins = [_WEEK * before // whole for before in accumulate(weights, initial=0)]
+
+    def bent(self, even: int) -> int:
+        """Return the moment for an even one, both in microseconds since 1970; never falls as that rises."""
+        week, rest = divmod(even - _FIRST_MONDAY, _WEEK)
+        hour = bisect_right(self._begins, rest) - 1
+        begin, end = self._begins[hour], self._begins[hour + 1]
+        return _FIRST_MONDAY + week * _WEEK + hour * _HOUR + (rest - begin) * _HOUR // (end - begin)
+
+    def even(self, bent: int) -> int:
+        """Return an even moment for one of the rhythm: `bent` of it is that moment or just before."""
+        week, rest = divmod(bent - _FIRST_MONDAY, _WEEK)
+        hour, within = divmod(rest, _HOUR)
+        begin, end = self._begins[hour], self._begins[hour + 1]
+        return _FIRST_MONDAY + week * _WEEK + begin + within * (end - begin) // _HOUR
+
+
+_HOUR = 3600 * _MICROSECONDS
+_WEEK = 168 * _HOUR
+# 1970 began on a Thursday.
+_FIRST_MONDAY = 4 * 24 * _HOUR
+_DAY_AT_WORK = (2, 1, 1, 1, 1, 2, 5, 12, 24, 34, 36, 32, 20, 28, 34, 35, 30, 22, 14, 10, 8, 6, 4, 3)
+_DAY_OFF = (2, 1, 1, 1, 1, 1, 1, 2, 3, 5, 6, 6, 5, 5, 6, 6, 5, 5, 6, 7, 6, 5, 4, 3)
+OFFICE_WEEK = Rhythm(_DAY_AT_WORK * 5 + _DAY_OFF * 2)
+
+
 @dataclass(frozen=True)
 class Timeline:
     """When the rows of a resource came to be.
 
     The first `initial` rows lie before the epoch, each a spacing after the one before it, with some
-    jitter that never changes their order. Each later row follows the one before it by an interval.
+    jitter that never changes their order, and by a rhythm if there is one. Each later row follows the one
+    before it by an interval.
 
     Args:
         initial: How many rows there are at the epoch.
@@ -53,6 +95,7 @@ class Timeline:
         spacing: Microseconds between two rows before the epoch.
         interval: Microseconds between two rows after the epoch; 0 means that nothing is added.
         salt: Sets the jitter apart from that of other resources and seeds.
+        rhythm: By which the past went; None for evenly.
     """
 
     initial: int
@@ -60,17 +103,25 @@ class Timeline:
     spacing: int
     interval: int
     salt: int
+    rhythm: Rhythm | None = None
 
     @classmethod
     def of(
-        cls, initial: int, *, epoch: datetime, spacing_seconds: int, growth_per_hour: float, salt: int
+        cls,
+        initial: int,
+        *,
+        epoch: datetime,
+        spacing_seconds: int,
+        growth_per_hour: float,
+        salt: int,
+        rhythm: Rhythm | None = None,
     ) -> "Timeline":
         """Return a timeline that squeezes its past into two years, however many rows there are."""
         spacing = min(spacing_seconds * _MICROSECONDS, _LONGEST_PAST // max(initial, 1))
         interval = round(3600 * _MICROSECONDS / growth_per_hour) if growth_per_hour > 0 else 0
         if growth_per_hour > 0:
             interval = max(interval, 1)
-        return cls(initial, microseconds(epoch), spacing, interval, salt)
+        return cls(initial, microseconds(epoch), spacing, interval, salt, rhythm)
 
     def count(self, now: int) -> int:
         """Return how many rows have been created up to a moment, deleted ones included."""
@@ -90,7 +141,14 @@ class Timeline:
         # The jitter leaves the last sixth of the spacing free: an edit of a row falls in there, so that
         # the rows before the epoch have one order, by creation as by update.
         jitter = (mixed(number, self.salt) if bits is None else bits) % max(self.spacing * 5 // 6, 1)
-        return self.epoch - (self.initial - number) * self.spacing + jitter
+        return self._past(number, jitter)
+
+    def _past(self, number: int, after: int) -> int:
+        """Return the moment that lies so many even microseconds after the turn of a row before the epoch."""
+        before = (self.initial - number) * self.spacing - after
+        if self.rhythm is None:
+            return self.epoch - before
+        return self.rhythm.bent(self.rhythm.even(self.epoch) - before)
 
     def touched(self, number: int, later: int, count: int) -> int | None:
         """Return when something happened to a row, or None if it has not happened yet.
@@ -101,7 +159,9 @@ class Timeline:
             count: How many rows there are now.
         """
         if number < self.initial:
-            return self.created(number) + max(self.spacing * later // 1024, 1)
+            jitter = mixed(number, self.salt) % max(self.spacing * 5 // 6, 1)
+            moment = self._past(number, jitter + max(self.spacing * later // 1024, 1))
+            return max(moment, self.created(number) + 1)
         return self.created(number + later) if number + later < count else None
 
 

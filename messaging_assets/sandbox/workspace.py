@@ -18,8 +18,10 @@ import orjson
 
 from messaging_assets.sandbox.listing import ByUpdate, Departures, Key, Listing
 from messaging_assets.sandbox.rows import (
+    OFFICE_WEEK,
     Channels,
     Messages,
+    Rhythm,
     Row,
     RowMaker,
     Timeline,
@@ -300,15 +302,21 @@ class Workspace:
         self._cache: dict[tuple[object, ...], bytes] = {}
         self._cache_room = cache_megabytes << 20
 
-        def timeline(initial: int, spacing: int, share: float, salt: int) -> Timeline:
-            growth = growth_per_hour * share
+        def timeline(
+            initial: int, spacing: int, share: float, salt: int, rhythm: Rhythm | None = None
+        ) -> Timeline:
             return Timeline.of(
-                initial, epoch=epoch, spacing_seconds=spacing, growth_per_hour=growth, salt=seed * 64 + salt
+                initial,
+                epoch=epoch,
+                spacing_seconds=spacing,
+                growth_per_hour=growth_per_hour * share,
+                salt=seed * 64 + salt,
+                rhythm=rhythm,
             )
 
         self.users = Users(timeline(users, 3600, 1 / 200, 8))
         self.channels = Channels(timeline(channels, 86_400, 1 / 2000, 16), self.users)
-        self.messages = Messages(timeline(messages, 60, 1.0, 24), self.users, self.channels)
+        self.messages = Messages(timeline(messages, 960, 1.0, 24, OFFICE_WEEK), self.users, self.channels)
         self._resources = {
             "users": Resource("users", self.users, seed * 64 + 32),
             "channels": Resource("channels", self.channels, seed * 64 + 40),
