@@ -183,7 +183,7 @@ class Installation:
     def assert_tidy(self) -> None:
         """Nothing is left but the tables, the lock, and who held it last."""
         assert not [name for name in self.schemas() if "staging" in name]
-        assert self.work_files() == {"messaging.lock", "messaging.holder"}
+        assert self.work_files() == {"messaging.lock", "messaging.holder"}, self.work_files()
 
 
 def _plain(value: Any, kind: str) -> Any:

@@ -37,7 +37,7 @@ from messaging_assets.warehouse.errors import WarehouseBusyError, WarehouseError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.location import OWNER_ONLY, WarehouseLocation
 from messaging_assets.warehouse.spool import ROW_HASH
-from messaging_assets.warehouse.sql import qualified, quoted
+from messaging_assets.warehouse.sql import literal, qualified, quoted
 from messaging_assets.warehouse.table import BATCH_ROWS, Column, columns_of
 
 # The table that is written by day; the others are small, or are read as a whole.
@@ -326,8 +326,7 @@ def _day_in(time_zone: str, columns: Sequence[Column]) -> str:
     """The SQL of the day on which a row was created, as text."""
     if Column("created_at", "TIMESTAMP WITH TIME ZONE") not in columns:
         return _NO_DAY_SQL
-    zone = time_zone.replace("'", "''")
-    return f"(created_at AT TIME ZONE '{zone}')::DATE::VARCHAR"
+    return f"(created_at AT TIME ZONE {literal(time_zone)})::DATE::VARCHAR"
 
 
 def _partition(day: str | None) -> str:

@@ -21,7 +21,7 @@ from messaging_assets.warehouse.errors import WarehouseMissingError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.ledger import LEDGER
 from messaging_assets.warehouse.location import WarehouseLocation
-from messaging_assets.warehouse.sql import qualified, quoted
+from messaging_assets.warehouse.sql import literal, qualified, quoted
 
 # The hyphen keeps the names apart: DuckDB calls a file by its name up to the first dot, and refuses
 # `messaging.users` as ambiguous where both the file and the schema are called messaging. No connection's
@@ -145,9 +145,8 @@ def _contents_of_copy(database: duckdb.DuckDBPyConnection, path: Path) -> set[tu
     """The versions of what the copy holds, None where there is no copy that can be read."""
     if not path.exists():
         return None
-    file = str(path).replace("'", "''")
     try:
-        database.execute(f"ATTACH '{file}' AS {_COPY} (READ_ONLY)")
+        database.execute(f"ATTACH {literal(str(path))} AS {_COPY} (READ_ONLY)")
     except duckdb.Error:
         return None
     try:

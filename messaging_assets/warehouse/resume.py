@@ -60,6 +60,12 @@ def spool_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_unless_resumable(folder: Path) -> None:
+    """Removes the folder of a spool if it has no checkpoint: what a killed run has left is of no use then."""
+    if not (folder / STATE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Leftover:
     """What an earlier run left.

@@ -49,7 +49,13 @@ from messaging_assets.warehouse.publish import (
     write_rows,
 )
 from messaging_assets.warehouse.rejects import keep_rejects, release_rejects
-from messaging_assets.warehouse.resume import Checkpoints, basis_of, leftover_in, spool_folder
+from messaging_assets.warehouse.resume import (
+    Checkpoints,
+    basis_of,
+    leftover_in,
+    remove_unless_resumable,
+    spool_folder,
+)
 from messaging_assets.warehouse.spool import Spool
 from messaging_assets.warehouse.staging import Stage, stage_rows, stage_with_dlt
 from messaging_assets.warehouse.table import Column, columns_of, inexact_columns, missing_keys
@@ -181,6 +187,8 @@ class _Sync:
 
     def run(self, stage: Stage, report: Reporter, *, accept_deletions: bool) -> SyncResult:
         """Reads, stages and publishes: what is new, where that can be told, or everything."""
+        for folder in (self._sweep_folder, self._narrow_folder):
+            remove_unless_resumable(folder)
         held = self._held(whole=self.mode == "reconcile")
         reading = self._open_narrow(held)
         if reading is not None:
@@ -221,7 +229,7 @@ class _Sync:
         self, reading: Reading, stage: Stage, report: Reporter, held: Held, *, accept: bool
     ) -> SyncResult:
         """Takes what is new. What a sweep that was cut off has left stays where it is."""
-        with fresh_folder(self.location.spool(self.connection.name, f"{self.resource.table}+")) as folder:
+        with fresh_folder(self._narrow_folder) as folder:
             intake = self._intake(folder, held, reading)
             for delivery in reading:
                 intake.spool.add(delivery)
@@ -233,7 +241,7 @@ class _Sync:
     def _run_sweep(self, stage: Stage, report: Reporter, held: Held, *, accept: bool) -> SyncResult:
         """Reads everything, or goes on where an earlier run was cut off."""
         key = self.resource.primary_key
-        with spool_folder(self.location.spool(self.connection.name, self.resource.table)) as folder:
+        with spool_folder(self._sweep_folder) as folder:
             basis = self._basis(held)
             leftover = leftover_in(folder, basis)
             resume_from = None if leftover is None else leftover.checkpoint
@@ -259,6 +267,15 @@ class _Sync:
             except WarehouseError:
                 checkpoints.save_last(reading)
                 raise
+
+    @property
+    def _sweep_folder(self) -> Path:
+        return self.location.spool(self.connection.name, self.resource.table)
+
+    @property
+    def _narrow_folder(self) -> Path:
+        """Another one, so that a sync of what is new leaves a sweep that was cut off to be gone on from."""
+        return self.location.spool(self.connection.name, f"{self.resource.table}+")
 
     def _intake(self, folder: Path, held: Held, reading: Reading) -> Intake:
         by_filter = filter_of(self.resource)

@@ -99,7 +99,18 @@ class Sources:
         expressions = self._tables[table]
         assert isinstance(expressions, dict)
         selected = ", ".join(f"{expressions[column]} AS {quoted(column)}" for column in columns)
-        return f"SELECT {selected} FROM {qualified(self._connection.name, table)}"  # noqa: S608
+        rows = qualified(self._connection.name, table)
+        if self._may_hold_versions(table):
+            # A row per id, or each message of a user or channel would count as often as that was written.
+            rows = f"(SELECT DISTINCT ON ({expressions['id']}) * FROM {rows} ORDER BY rowid DESC)"  # noqa: S608
+        return f"SELECT {selected} FROM {rows}"  # noqa: S608
+
+    def _may_hold_versions(self, table: str) -> bool:
+        """Whether a table keeps each version of a row beside the ones before."""
+        return any(
+            resource.table == table and resource.write_disposition == "append"
+            for resource in self._connection.resources
+        )
 
     def _expressions(self, table: str) -> dict[str, str | _Problem] | _Problem:
         """How to read each column of a table, or why it can't be read."""

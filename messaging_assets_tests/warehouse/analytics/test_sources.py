@@ -1,5 +1,6 @@
 """What raw tables are called, and what becomes of a model whose columns are not there."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,3 +233,27 @@ def test_a_column_that_changes_its_type_makes_no_difference(empty: Workspace) ->
         other.execute(f"ALTER TABLE {SCHEMA}.messages ALTER COLUMN {name} TYPE VARCHAR")
     assert not any(result.changed for result in other.refresh().values())
     assert {name: other.rows(name) for name in before} == before
+
+
+# ---- tables that keep every version --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["users", "channels", "messages"])
+def test_of_a_row_that_was_appended_again_the_last_version_counts(empty: Workspace, table: str) -> None:
+    resources = tuple(
+        replace(resource, write_disposition="append") if resource.table == table else resource
+        for resource in empty.connection.resources
+    )
+    appending = replace(empty, connection=replace(empty.connection, resources=resources))
+    appending.put("users", named("ann", "Ann"))
+    appending.put("channels", named("general", "General"))
+    appending.put("messages", message("m1"))
+    column = "text" if table == "messages" else "name"
+    appending.execute(
+        f"INSERT INTO {SCHEMA}.{table} SELECT * REPLACE ('renamed' AS {column}) FROM {SCHEMA}.{table}"
+    )
+    appending.refresh()
+    shown = {"users": "user_name", "channels": "channel_name", "messages": "length"}[table]
+    expected = len("renamed") if table == "messages" else "renamed"
+    assert appending.rows("messages_enriched", "id", shown) == [("m1", expected)]
+    assert appending.rows("daily_channel_activity", "messages") == [(1,)]
