@@ -83,8 +83,11 @@ def at_rest(rows: int) -> str:
 
 
 def rejected(records: int) -> str:
-    """A sync that is complete but for records kept aside."""
-    return f"`complete` warns: {records} records could not be stored and are in messaging._rejected_records"
+    """Records that were kept aside."""
+    return (
+        f"`records_stored` warns: {records} records could not be stored and are in "
+        "messaging._rejected_records"
+    )
 
 
 def withheld(rows: int, seen: int, why: str) -> str:
@@ -370,26 +373,31 @@ DELETIONS = [
 RECORDS = [
     Fault(
         "records without id",
-        f"`complete` fails: {withheld(1, 300, f'2 {KEYLESS}')}",
+        f"`complete` fails: {withheld(1, 300, f'2 {KEYLESS}')}; {rejected(2)}",
         "yes, 2 rejected, 1 not marked",
         happens=put({"text": "x"}, {"id": None}),
     ),
     Fault(
         "records that are no objects",
-        f"`complete` fails: {withheld(1, 300, f'4 {KEYLESS}')}",
+        f"`complete` fails: {withheld(1, 300, f'4 {KEYLESS}')}; {rejected(4)}",
         "yes, 4 rejected, 1 not marked",
         happens=put("text", None, [1], 7),
     ),
-    Fault("an id of another type", rejected(1), "yes, 1 rejected", happens=put({"id": 7, "text": "x"})),
+    Fault(
+        "an id of another type",
+        f"{still(301)}; {rejected(1)}",
+        "yes, 1 rejected",
+        happens=put({"id": 7, "text": "x"}),
+    ),
     Fault(
         "a created_at that is no point in time, in a row that is held",
-        rejected(1),
+        f"{STILL}; {rejected(1)}",
         "yes, 1 rejected",
         happens=spoil(created_at="soon"),
     ),
     Fault(
         "a text with half of a surrogate pair",
-        rejected(1),
+        f"{still(301)}; {rejected(1)}",
         "yes, 1 rejected",
         happens=put({"id": "half", "text": "\ud83d"}),
     ),

@@ -19,7 +19,7 @@ from messaging_assets.api.connection import connection_from_dict
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.source import Api
 from messaging_assets.cli import main
-from messaging_assets.orchestration.checks import columns_stable, complete
+from messaging_assets.orchestration.checks import columns_stable, complete, records_stored
 from messaging_assets.sandbox import Faults, Sandbox
 from messaging_assets.warehouse.location import WarehouseLocation
 from messaging_assets.warehouse.sync import SyncResult, sync_resource
@@ -204,7 +204,7 @@ def without_address(words: str, world: World) -> str:
 def judged(result: SyncResult) -> str:
     """The outcome of the checks, as Dagster's UI shows it, without what to do."""
     words = []
-    for check in (complete(result), columns_stable(result.column_changes)):
+    for check in (complete(result), records_stored(result), columns_stable(result.column_changes)):
         outcome = (
             "passes" if check.passed else "fails" if check.severity is AssetCheckSeverity.ERROR else "warns"
         )

@@ -22,8 +22,6 @@ from messaging_assets.orchestration.names import CONNECTION_TAG, analytics_group
 
 #: When the page for the morning is made, whatever happened, in the connection's time zone.
 MORNING = "0 6 * * *"
-#: After changes it is made at most this often.
-HOURLY = "0 * * * *"
 
 
 def follows_tables(model: AssetKey) -> AutomationCondition[Any]:
@@ -51,21 +49,24 @@ def follows_tables(model: AssetKey) -> AutomationCondition[Any]:
 
 
 def follows_everything(time_zone: str) -> AutomationCondition[Any]:
-    """Make the report every morning, and within the hour after anything changed or failed.
+    """Make the report every morning, and soon after models, or the tables behind them, changed or failed.
 
     It does not wait for checks to pass, nor for models that are skipped: it tells about them.
 
     Args:
         time_zone: The time zone of the connection's analytics.
     """
-    changed = AutomationCondition.data_version_changed() | AutomationCondition.execution_failed().newly_true()
-    news = _unhandled(AutomationCondition.any_deps_match(changed))
-    hour = _unhandled(AutomationCondition.cron_tick_passed(HOURLY, time_zone))
+    with_it = AutomationCondition.executed_with_root_target()
+    changed = AutomationCondition.data_version_changed() & ~with_it
+    failed = AutomationCondition.execution_failed().newly_true()
+    something = _any_behind(changed | failed)
+    # What changes while a report is asked for and made may have come too late for it, so it counts once more.
+    news = something.since(_handled() & ~something)
     morning = _unhandled(AutomationCondition.cron_tick_passed(MORNING, time_zone))
     missing = _unhandled(AutomationCondition.newly_missing())
     condition: AutomationCondition[Any] = (
-        (missing | morning | (news & hour)).with_label("due: missing, morning, or changed and an hour old")
-        & AutomationCondition.any_deps_match(~AutomationCondition.missing())
+        (missing | morning | news).with_label("due: missing, morning, or something changed or failed")
+        & _any_behind(~AutomationCondition.missing())
         # In a run of its own: Dagster leaves it out of one in which a model is skipped or fails.
         & ~AutomationCondition.any_deps_match(AutomationCondition.will_be_requested())
         & ~AutomationCondition.any_deps_in_progress()
@@ -74,13 +75,22 @@ def follows_everything(time_zone: str) -> AutomationCondition[Any]:
     return condition
 
 
+def _any_behind(condition: Any) -> Any:
+    """True where the condition is, of what the asset depends on or of what that depends on."""
+    return AutomationCondition.any_deps_match(condition | AutomationCondition.any_deps_match(condition))
+
+
 def _unhandled(condition: Any) -> Any:
     """True from when the condition is, until the asset is asked for or made, by whomever.
 
     Dagster's own `since_last_handled` forgets what is so at the first look: an asset that is missing then
     stays missing. Untyped, since Dagster types conditions on assets alone and on checks as well apart.
     """
-    return condition.since(AutomationCondition.newly_requested() | AutomationCondition.newly_updated())
+    return condition.since(_handled())
+
+
+def _handled() -> Any:
+    return AutomationCondition.newly_requested() | AutomationCondition.newly_updated()
 
 
 def automation_sensor(connection: Connection) -> AutomationConditionSensorDefinition:
@@ -91,7 +101,7 @@ def automation_sensor(connection: Connection) -> AutomationConditionSensorDefini
         default_status=DefaultSensorStatus.RUNNING,
         description=(
             f"Refreshes the analytics of {connection.name} when a table changed outside of its jobs and its "
-            "blocking checks passed, and makes the report: each morning, and within the hour after a change."
+            "blocking checks passed, and makes the report: each morning, and soon after a change or failure."
         ),
         run_tags={CONNECTION_TAG: connection.name},
     )

@@ -33,7 +33,8 @@ def _api_spec(connection: Connection, resource: Resource) -> AssetSpec:
         group_name=api_group(connection.name),
         description=(
             f"The {resource.name} at their source: `{path}` of the API that the connection "
-            f"`{connection.name}` speaks to. It lives outside this platform and is read, never written."
+            f"`{connection.name}` speaks to. It lives outside this platform and is read, never written: "
+            "Dagster has therefore never materialized it. Each sync leaves an observation of what it saw."
         ),
         kinds={"rest", "json"},
         owners=owners(connection),

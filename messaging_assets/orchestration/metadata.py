@@ -84,7 +84,7 @@ def materialisation_metadata(
         "api_total": api_total(result.api_total),
         "seconds": MetadataValue.float(round(result.seconds, 3)),
         "started": MetadataValue.timestamp(started),
-        "sandbox": MetadataValue.bool(sandbox),
+        **sandbox_metadata(sandbox=sandbox),
         "dagster/column_schema": MetadataValue.table_schema(column_schema(result, connection, resource)),
         "dagster/column_lineage": MetadataValue.column_lineage(
             table_lineage(connection, resource, fields, [column.name for column in result.columns])
@@ -125,6 +125,12 @@ def _described(column: str, connection: Connection, resource: Resource) -> str:
         if column == connection.analytics.column(resource.table, word):
             return meaning
     return COLUMN_DESCRIPTIONS.get(column, f"`{column}` as the API gives it.")
+
+
+def sandbox_metadata(*, sandbox: bool) -> dict[str, MetadataValue]:
+    """That the data is made up, where it is."""
+    told = "The data is made up by the bundled sandbox, since no address of an API is configured."
+    return {"sandbox": MetadataValue.text(told)} if sandbox else {}
 
 
 def api_total(total: int | None) -> MetadataValue:

@@ -12,6 +12,7 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSch
 from messaging_assets.api.connection import Connection
 from messaging_assets.orchestration.column_lineage import Fields, lineage_as_table, model_lineage
 from messaging_assets.orchestration.lineage import references_to
+from messaging_assets.orchestration.metadata import sandbox_metadata
 from messaging_assets.warehouse.analytics.model import Model
 from messaging_assets.warehouse.analytics.refresh import RefreshResult
 
@@ -62,7 +63,7 @@ def refresh_metadata(
         "dagster/table_name": f"{database.stem}.{result.table}",
         "dagster/uri": f"duckdb:///{database}",
         "connection": connection.name,
-        "made_anew": result.rebuilt or "no, only what differs was written",
+        "made_anew": f"yes: {result.rebuilt}" if result.rebuilt else "no, only what differs was written",
     }
     if result.days:
         texts |= {"first_day_touched": str(result.days[0]), "last_day_touched": str(result.days[-1])}
@@ -70,7 +71,7 @@ def refresh_metadata(
         **{name: MetadataValue.int(count) for name, count in counts.items()},
         **{name: MetadataValue.text(text) for name, text in texts.items()},
         "seconds": MetadataValue.float(round(result.seconds, 3)),
-        "sandbox": MetadataValue.bool(sandbox),
+        **sandbox_metadata(sandbox=sandbox),
         **_columns(connection, model, fields),
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dagster import (
     AssetExecutionContext,
+    AssetKey,
     AssetsDefinition,
     AssetSpec,
     MaterializeResult,
@@ -22,6 +23,7 @@ from messaging_assets.orchestration.analytics import models_of
 from messaging_assets.orchestration.automation import follows_everything
 from messaging_assets.orchestration.failures import explained
 from messaging_assets.orchestration.lineage import owners, references_to, tags
+from messaging_assets.orchestration.metadata import sandbox_metadata
 from messaging_assets.orchestration.names import (
     REPORT,
     analytics_group,
@@ -42,18 +44,17 @@ def report_assets(connection: Connection) -> list[AssetsDefinition]:
 def report_spec(connection: Connection) -> AssetSpec:
     """What the report looks like in the catalogue."""
     name = connection.name
-    tables = [raw_key(name, resource.table) for resource in connection.resources if resource.selected]
-    models = [analytics_key(name, model.name) for model in models_of(connection)]
     return AssetSpec(
         key=analytics_key(name, REPORT),
-        deps=[*tables, *models],
+        deps=_upstream(connection),
         group_name=analytics_group(name),
         description=(
             f"One page for the morning about {name}: the week's activity, the busiest channels, the hours, "
             "the response times, and whether the data is complete, fresh and right. An HTML file that stands "
             "alone, and a PNG picture of each chart; where they lie stands in the metadata of each "
             "materialisation, with a preview.\n\nIt is made each morning at 6 "
-            f"({connection.analytics.time_zone}), and within the hour after anything changed or failed."
+            f"({connection.analytics.time_zone}), and by itself within a minute or two after a sync that "
+            "changed something or failed; until then Dagster shows it as unsynced."
         ),
         kinds={"html", "matplotlib"},
         owners=owners(connection),
@@ -61,6 +62,17 @@ def report_spec(connection: Connection) -> AssetSpec:
         automation_condition=follows_everything(connection.analytics.time_zone),
         metadata=references_to([(Path(__file__), 1, "the code that makes it")]),
     )
+
+
+def _upstream(connection: Connection) -> list[AssetKey]:
+    """The models, with the tables behind them, and the tables that no model reads."""
+    models = models_of(connection)
+    behind = {table for model in models for table in model.reads}
+    tables = {resource.table for resource in connection.resources if resource.selected}
+    return [
+        *(analytics_key(connection.name, model.name) for model in models),
+        *(raw_key(connection.name, table) for table in sorted(tables - behind)),
+    ]
 
 
 def _report_asset(connection: Connection) -> AssetsDefinition:
@@ -97,8 +109,9 @@ def _metadata(connection: Connection, report: Report, seconds: float) -> Mapping
     return {
         "preview": MetadataValue.md(report.markdown()),
         "page": MetadataValue.path(report.page),
-        "pictures": MetadataValue.md("\n".join(f"- `{file}`" for file in report.pictures.values())),
+        "pictures_beside_it": MetadataValue.text(", ".join(file.name for file in report.pictures.values())),
         "connection": MetadataValue.text(connection.name),
+        **sandbox_metadata(sandbox=uses_sandbox(connection)),
         **{name: MetadataValue.int(count) for name, count in counts.items()},
         "seconds": MetadataValue.float(round(seconds, 3)),
     }

@@ -19,6 +19,7 @@ from messaging_assets.api.connection import Analytics, Connection, connection_fr
 from messaging_assets.api.errors import ConfigurationError
 from messaging_assets.orchestration.analytics import RefreshConfig, model_spec, models_of
 from messaging_assets.orchestration.build import build_definitions
+from messaging_assets.orchestration.report import report_spec
 from messaging_assets.sandbox import Broken, Sandbox
 from messaging_assets.warehouse.analytics.model import Model, RawColumn, model_named, read_models
 from messaging_assets.warehouse.analytics.refresh import Days
@@ -356,12 +357,20 @@ def test_what_a_refresh_carries(platform: Platform) -> None:
     assert carried["rows_written"] == 30
     assert carried["dagster/table_name"] == "own.messaging_analytics.user_activity"
     assert carried["dagster/uri"] == f"duckdb:///{platform.file}"
-    assert carried["made_anew"] == "it was not there"
-    assert carried["sandbox"] is False
+    assert carried["made_anew"] == "yes: it was not there"
+    assert "sandbox" not in carried
     assert isinstance(carried["seconds"], float)
 
 
 # ---- the report, and the copy for readers ----------------------------------------------------------
+
+
+def test_the_report_depends_on_the_models_and_on_tables_that_none_of_them_reads() -> None:
+    client = {"base_url": "https://api.example.com"}
+    resources = ["users", "channels", "messages", "teams"]
+    chat = connection_from_dict("chat", {"client": client, "resources": resources})
+    upstream = {"/".join(dep.asset_key.path) for dep in report_spec(chat).deps}
+    assert upstream == {"chat/teams", *(f"chat/analytics/{name}" for name in MODELS)}
 
 
 def test_the_report_is_shown_on_its_materialisation(platform: Platform) -> None:
@@ -373,8 +382,9 @@ def test_the_report_is_shown_on_its_materialisation(platform: Platform) -> None:
     assert "](data:image/png;base64," in str(carried["preview"])
     page = Path(str(carried["page"]))
     assert page.read_text().lower().startswith("<!doctype html>")
-    pictures = [line.strip("- `") for line in str(carried["pictures"]).splitlines()]
-    assert all(Path(picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    pictures = str(carried["pictures_beside_it"]).split(", ")
+    assert "preview.png" in pictures
+    assert all((page.parent / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert carried["rows_messages"] == 250
     assert isinstance(carried["problems"], int)
     assert isinstance(carried["things_to_look_at"], int)

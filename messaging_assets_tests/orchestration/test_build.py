@@ -109,6 +109,7 @@ def test_every_check_says_what_to_do(defs: Definitions) -> None:
     checks = list(defs.resolve_asset_graph().asset_check_keys)
     assert {key.name for key in checks if key.asset_key.path == ["other", "users"]} == {
         "complete",
+        "records_stored",
         "id_unique",
         "id_not_null",
         "created_at_valid",

@@ -16,6 +16,7 @@ from messaging_assets.orchestration.checks import (
     data_fresh,
     id_not_null,
     id_unique,
+    records_stored,
 )
 from messaging_assets.warehouse.quality import CreationFacts, Offending
 from messaging_assets.warehouse.sync import SyncResult
@@ -69,8 +70,7 @@ def judged(result: AssetCheckResult) -> tuple[bool, AssetCheckSeverity | None]:
         ({"verified": "filter"}, (True, None), "proved (filter)"),
         ({"verified": "no", "reason": "no total"}, (False, ERROR), "not proved: no total"),
         ({"deletions_withheld": 9, "rows": 54}, (False, ERROR), "9 rows were not seen; the list held still"),
-        ({"rejected": 2}, (False, WARN), "2 records could not be stored"),
-        ({"rejected": 2, "rows": 43}, (False, WARN), "messaging._rejected_records"),
+        ({"rejected": 2, "rows": 43}, (True, None), "proved (full): the list held still"),
         (
             {"rejected": 2, "rows": 42},
             (False, ERROR),
@@ -102,6 +102,15 @@ def test_complete_carries_what_it_takes_to_believe_it() -> None:
     }
     silent = complete(replace(PROVED, api_total=None)).metadata["api_total"]
     assert silent.value == "the API gives none"
+
+
+def test_records() -> None:
+    assert judged(records_stored(PROVED)) == (True, None)
+    kept_aside = records_stored(replace(PROVED, rejected=2))
+    assert judged(kept_aside) == (False, WARN)
+    assert kept_aside.description == "2 records could not be stored and are in messaging._rejected_records"
+    assert kept_aside.metadata["rejected"].value == 2
+    assert blocking_failures([kept_aside]) == []
 
 
 def test_keys() -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from messaging_assets.orchestration.checks import DESCRIPTIONS
+from messaging_assets.orchestration.metadata import sandbox_metadata
 from messaging_assets.warehouse.analytics.model import read_models
 from messaging_assets.warehouse.database import open_database
 from messaging_assets_tests.orchestration.test_dagster_dev import until
@@ -47,6 +48,21 @@ def test_messages_show_rows_freshness_columns_and_lineage(
     assert [name for name, (_, told) in described.items() if not told] == []
     assert "messaging / api / messages" in ui.between("Upstream assets", "Downstream assets")
     assert "messaging / analytics / messages_enriched" in ui.between("Downstream assets", "Definition")
+
+
+def test_rows_over_time_are_plotted(ui: DagsterUi) -> None:
+    for asset, plotted in ((MESSAGES, "dagster/row_count"), (ENRICHED, "rows_written"), (REPORT, "problems")):
+        ui.open(asset, "Metadata", "Plots")
+        ui.page.get_by_text("Plots", exact=True).click()
+        expect(ui.page.get_by_text(plotted, exact=True)).to_be_visible()
+        expect(ui.page.locator("canvas").first).to_be_visible()
+
+
+def test_that_the_data_is_made_up_is_said_in_words(ui: DagsterUi) -> None:
+    for asset in (MESSAGES, ENRICHED, REPORT):
+        ui.open(asset, "sandbox")
+        told = sandbox_metadata(sandbox=True)["sandbox"].value
+        expect(ui.metadata("sandbox")).to_have_text(str(told))
 
 
 def test_each_check_of_messages_succeeded_and_says_what_to_do(ui: DagsterUi, pictures: bool) -> None:
@@ -89,3 +105,6 @@ def test_the_report_can_be_seen_on_its_materialisation(ui: DagsterUi, pictures: 
     ui.page.get_by_role("button", name="Close").click()
     page = Path(ui.metadata("page").inner_text().strip())
     assert page.is_file()
+    pictures_beside_it = ui.metadata("pictures_beside_it").inner_text().split(", ")
+    assert {"preview.png", "lineage.png"} <= set(pictures_beside_it)
+    assert all((page.parent / name).is_file() for name in pictures_beside_it)

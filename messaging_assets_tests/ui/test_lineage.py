@@ -22,7 +22,7 @@ LARGE: ViewportSize = {"width": 3000, "height": 2400}
 SMALL: ViewportSize = {"width": WIDTH, "height": 1320}
 
 
-#: The way of the data, which the arrows must show.
+#: The way of the data, which the arrows must show, and nothing else: an arrow past a box runs behind it.
 WAY = (
     {(("messaging_api", name), ("messaging", name)) for name in RAW}
     | {
@@ -53,8 +53,7 @@ def test_every_asset_stands_in_its_group_and_the_arrows_lead_from_the_api_to_the
     ui.open_lineage()
     graph = ui.graph(len(ALL))
     assert set(graph.assets) == ALL
-    assert graph.arrows >= WAY
-    assert graph.arrows == defined_arrows(platform)
+    assert graph.arrows == WAY == defined_arrows(platform)
     assert all(REPORT in graph.downstream(end) for end in ENDS)
 
 
@@ -68,7 +67,8 @@ def test_the_button_materialises_everything_and_all_of_it_is_green(
         graph = ui.graph(len(ALL))
         return all(is_green(graph.assets[place]) for place in ALL - ENDS)
 
-    until(all_green, seconds=60)
+    # A run of the schedule may change something meanwhile, which the report follows by itself.
+    until(all_green, seconds=150)
     if pictures:
         ui.page.set_viewport_size(SMALL)
         ui.page.reload()
@@ -77,7 +77,8 @@ def test_the_button_materialises_everything_and_all_of_it_is_green(
 
 
 def is_green(lines: list[str]) -> bool:
-    """Whether a box says that its asset is materialised, and each of its checks passed."""
+    """Whether a box says that its asset is materialised, up to date, and each of its checks passed."""
     checks = lines[lines.index("Asset checks") + 1]
     passed = re.fullmatch(r"(\d+) / (\d+) Passed", checks)
-    return "Materialized" in lines and (checks == NONE or bool(passed and passed[1] == passed[2]))
+    synced = not any(line.startswith("Unsynced") for line in lines)
+    return synced and "Materialized" in lines and (checks == NONE or bool(passed and passed[1] == passed[2]))

@@ -11,7 +11,7 @@ from messaging_assets_tests.ui.dagster_ui import WIDTH, save_picture
 
 pytestmark = pytest.mark.usefixtures("materialised")
 
-PHONE: ViewportSize = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 375, "height": 812}
 SCREEN: ViewportSize = {"width": WIDTH, "height": 900}
 SECTIONS = ("The week", "The data", "Where the numbers come from")
 # Elements that reach out of the window, apart from what is within a box that scrolls by itself.

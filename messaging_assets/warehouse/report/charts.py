@@ -84,9 +84,11 @@ class Chart:
         drawn = self._saved("png", titled=True, dpi=dots_per_inch)
         target = io.BytesIO()
         with Image.open(io.BytesIO(drawn)) as image:
-            image.convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(
-                target, format="png", optimize=True
+            # This way of choosing them keeps colours that are rare and strong.
+            few = image.convert("RGB").quantize(
+                PNG_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
             )
+            few.save(target, format="png", optimize=True)
         return target.getvalue()
 
     def _saved(self, kind: str, *, titled: bool, **settings: Any) -> bytes:
@@ -224,6 +226,7 @@ def heatmap_chart(figures: Mapping[tuple[int, int], int]) -> Chart:
 
     def draw(figure: "FigureBase") -> None:
         from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch
 
         axes = figure.subplots()
         most = max(figures.values())
@@ -244,8 +247,20 @@ def heatmap_chart(figures: Mapping[tuple[int, int], int]) -> Chart:
         axes.set_yticks([place + 0.5 for place in range(7)], [weekday(n)[:3] for n in range(1, 8)])
         axes.set_xticks([0.5 + hour for hour in range(0, 24, 3)], [f"{hour}:00" for hour in range(0, 24, 3)])
         axes.set_ylim(7, 0)
+        words = ["none", *[""] * (steps - 1), f"up to {counted(most, 'message')}"]
+        handles = [Patch(facecolor=colour, label=word) for colour, word in zip(HEAT, words, strict=True)]
+        figure.legend(
+            handles=handles,
+            loc="outside lower left",
+            frameon=False,
+            ncols=len(HEAT),
+            labelcolor=COLOURS["soft"],
+            handlelength=1,
+            handletextpad=0.4,
+            columnspacing=0.5,
+        )
 
-    return Chart("heatmap", "When people write", 2.7, draw)
+    return Chart("heatmap", "When people write, over the whole time", 2.9, draw)
 
 
 def waits_chart(figures: Waits) -> Chart:

@@ -40,8 +40,8 @@ def preview_chart(figures: Figures, findings: Findings) -> Chart:
         upper, lower = right.subfigures(2, 1, squeeze=False).flat
         activity_chart(figures.activity).draw(left)
         channels, heatmap = figures.channels, figures.heatmap
-        _part(upper, None if isinstance(channels, Missing) else channels_chart(_first(channels)))
-        _part(lower, None if isinstance(heatmap, Missing) else heatmap_chart(heatmap))
+        _part(upper, "channels", None if isinstance(channels, Missing) else channels_chart(_first(channels)))
+        _part(lower, "hours", None if isinstance(heatmap, Missing) else heatmap_chart(heatmap))
 
     title = f"{shown(figures.connection.name)}: {day_in_full(figures.now.date())}"
     return Chart("preview", title, 4.9, draw, width=8.4)
@@ -56,10 +56,11 @@ def _numbers(figure: "FigureBase", figures: Figures) -> None:
         figure.text(left, 0.08, tile.note, color=COLOURS["soft"], fontsize=8.5)
 
 
-def _part(figure: "FigureBase", chart: Chart | None) -> None:
+def _part(figure: "FigureBase", what: str, chart: Chart | None) -> None:
     if chart is None:
-        figure.text(0.5, 0.5, "nothing to show", ha="center", color=COLOURS["soft"])
+        figure.text(0.5, 0.5, f"no {what} to show", ha="center", color=COLOURS["soft"])
         return
+    figure.suptitle(chart.title, x=0.02, ha="left", fontsize=9.5)
     chart.draw(figure)
 
 

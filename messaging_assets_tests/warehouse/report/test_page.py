@@ -72,6 +72,7 @@ def test_names_are_text(html: str, page: Page) -> None:
 
 def test_a_name_stays_in_its_place_wherever_it_is_shown(week: Workspace) -> None:
     week.put("channels", named("general", "x\u202e</bdi></text>&amp;<b>"))
+    synced(week, "channels", ago=timedelta(minutes=-1))
     week.refresh()
     page = Page(html_of(week))
     assert "b" not in {tag for tag in page.tags if tag not in ("b", "bdi")}

@@ -57,6 +57,7 @@ def test_a_picture_that_has_nothing_to_show_any_more_goes(week: Workspace) -> No
     report = written(week)
     assert report.pictures["heatmap"].exists()
     week.execute("DELETE FROM chat.messages")
+    synced(week, "messages", ago=timedelta(minutes=-1))
     week.refresh()
     again = written(week)
     assert isinstance(again.figures.heatmap, Missing)
