@@ -65,7 +65,7 @@ class MessagingApi(ConfigurableResource["MessagingApi"]):
 
     sandbox_users: int = Field(default=200, description="Users that the sandbox begins with.")
     sandbox_channels: int = Field(default=12, description="Channels that the sandbox begins with.")
-    sandbox_messages: int = Field(default=5000, description="Messages that the sandbox begins with.")
+    sandbox_messages: int = Field(default=2000, description="Messages that the sandbox begins with.")
 
     _closing: ExitStack = PrivateAttr(default_factory=ExitStack)
     _opened: dict[str, Api] = PrivateAttr(default_factory=dict)

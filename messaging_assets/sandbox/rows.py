@@ -76,8 +76,9 @@ _HOUR = 3600 * _MICROSECONDS
 _WEEK = 168 * _HOUR
 # 1970 began on a Thursday.
 _FIRST_MONDAY = 4 * 24 * _HOUR
-_DAY_AT_WORK = (2, 1, 1, 1, 1, 2, 5, 12, 24, 34, 36, 32, 20, 28, 34, 35, 30, 22, 14, 10, 8, 6, 4, 3)
-_DAY_OFF = (2, 1, 1, 1, 1, 1, 1, 2, 3, 5, 6, 6, 5, 5, 6, 6, 5, 5, 6, 7, 6, 5, 4, 3)
+# Nights are quiet, and never so quiet that six messages an hour on average leave an hour without one.
+_DAY_AT_WORK = (4, 3, 3, 3, 3, 4, 6, 12, 24, 34, 36, 32, 20, 28, 34, 35, 30, 22, 14, 10, 8, 6, 5, 4)
+_DAY_OFF = (4, 3, 3, 3, 3, 3, 3, 4, 5, 7, 8, 8, 7, 7, 8, 8, 7, 7, 8, 9, 8, 7, 5, 4)
 OFFICE_WEEK = Rhythm(_DAY_AT_WORK * 5 + _DAY_OFF * 2)
 
 
@@ -86,8 +87,8 @@ class Timeline:
     """When the rows of a resource came to be.
 
     The first `initial` rows lie before the epoch, each a spacing after the one before it, with some
-    jitter that never changes their order, and by a rhythm if there is one. Each later row follows the one
-    before it by an interval.
+    jitter that never changes their order. Each later row follows the one before it by an interval. With a
+    rhythm these are times of its even clock.
 
     Args:
         initial: How many rows there are at the epoch.
@@ -95,7 +96,7 @@ class Timeline:
         spacing: Microseconds between two rows before the epoch.
         interval: Microseconds between two rows after the epoch; 0 means that nothing is added.
         salt: Sets the jitter apart from that of other resources and seeds.
-        rhythm: By which the past went; None for evenly.
+        rhythm: By which rows come to be; None for evenly.
     """
 
     initial: int
@@ -127,7 +128,11 @@ class Timeline:
         """Return how many rows have been created up to a moment, deleted ones included."""
         if not self.interval or now <= self.epoch:
             return self.initial
-        return self.initial + (now - self.epoch) // self.interval
+        count = self.initial + (self._even(now) - self._even(self.epoch)) // self.interval
+        # Between the two clocks some microseconds are lost.
+        while self.created(count) <= now:
+            count += 1
+        return count
 
     def created(self, number: int, bits: int | None = None) -> int:
         """Return when a row was created; it rises with the number.
@@ -137,18 +142,11 @@ class Timeline:
             bits: `mixed(number, salt)`, if the caller has it already.
         """
         if number >= self.initial:
-            return self.epoch + (number - self.initial + 1) * self.interval
+            return self._after_epoch((number - self.initial + 1) * self.interval)
         # The jitter leaves the last sixth of the spacing free: an edit of a row falls in there, so that
         # the rows before the epoch have one order, by creation as by update.
         jitter = (mixed(number, self.salt) if bits is None else bits) % max(self.spacing * 5 // 6, 1)
-        return self._past(number, jitter)
-
-    def _past(self, number: int, after: int) -> int:
-        """Return the moment that lies so many even microseconds after the turn of a row before the epoch."""
-        before = (self.initial - number) * self.spacing - after
-        if self.rhythm is None:
-            return self.epoch - before
-        return self.rhythm.bent(self.rhythm.even(self.epoch) - before)
+        return self._after_epoch((number - self.initial) * self.spacing + jitter)
 
     def touched(self, number: int, later: int, count: int) -> int | None:
         """Return when something happened to a row, or None if it has not happened yet.
@@ -160,9 +158,19 @@ class Timeline:
         """
         if number < self.initial:
             jitter = mixed(number, self.salt) % max(self.spacing * 5 // 6, 1)
-            moment = self._past(number, jitter + max(self.spacing * later // 1024, 1))
+            jitter += max(self.spacing * later // 1024, 1)
+            moment = self._after_epoch((number - self.initial) * self.spacing + jitter)
             return max(moment, self.created(number) + 1)
         return self.created(number + later) if number + later < count else None
+
+    def _after_epoch(self, passed: int) -> int:
+        """Return the moment so many microseconds after the epoch, or before it."""
+        if self.rhythm is None:
+            return self.epoch + passed
+        return self.rhythm.bent(self.rhythm.even(self.epoch) + passed)
+
+    def _even(self, moment: int) -> int:
+        return moment if self.rhythm is None else self.rhythm.even(moment)
 
 
 class RowMaker(Protocol):

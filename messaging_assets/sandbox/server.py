@@ -18,7 +18,7 @@ import uvicorn
 
 from messaging_assets.sandbox.application import Application, Asked, Authentication
 from messaging_assets.sandbox.faults import Faults
-from messaging_assets.sandbox.rows import Row
+from messaging_assets.sandbox.rows import OFFICE_WEEK, Rhythm, Row
 from messaging_assets.sandbox.tokens import TokenDesk
 from messaging_assets.sandbox.workspace import EPOCH, Where, Workspace, wall_clock
 
@@ -45,6 +45,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         authentication: What the lists want, see `Application`.
         maximum_limit: The largest page that it serves.
         seconds: What time is counted by for `rate_limit`, see `Application`.
+        rhythm: When in the week rows come to be, see `Workspace`.
         cache_megabytes: How many megabytes of pages to keep, see `Workspace`.
         host: Where it listens.
         port: The port; 0 takes a free one, and keeps it when the sandbox is started again.
@@ -72,6 +73,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         authentication: Authentication = "oauth2",
         maximum_limit: int = 1000,
         seconds: Callable[[], float] = time.monotonic,
+        rhythm: Rhythm | None = None,
         cache_megabytes: int = 0,
         host: str = LOOPBACK,
         port: int = 0,
@@ -86,6 +88,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             seed=seed,
             epoch=epoch,
             clock=clock,
+            rhythm=rhythm,
             cache_megabytes=cache_megabytes,
         )
         self._application = Application(
@@ -103,7 +106,9 @@ class Sandbox(AbstractContextManager["Sandbox"]):
 
     @classmethod
     def living(cls, **settings: Any) -> "Sandbox":
-        """Return a sandbox that grows with the computer's clock: what runs without configuration use.
+        """Return a sandbox that grows with the computer's clock, by the rhythm of an office week.
+
+        It is what runs without configuration use.
 
         Args:
             settings: As for the class; they win over the defaults of this method.
@@ -112,6 +117,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         later = datetime(2026, 7, 1, tzinfo=EPOCH.tzinfo)
         epoch = later if wall_clock() >= later else EPOCH
         defaults: dict[str, Any] = {"messages": 2000, "growth_per_hour": 6.0, "epoch": epoch}
+        defaults["rhythm"] = OFFICE_WEEK
         return cls(**(defaults | settings))
 
     # Running

@@ -18,7 +18,6 @@ import orjson
 
 from messaging_assets.sandbox.listing import ByUpdate, Departures, Key, Listing
 from messaging_assets.sandbox.rows import (
-    OFFICE_WEEK,
     Channels,
     Messages,
     Rhythm,
@@ -277,6 +276,7 @@ class Workspace:
         epoch: The moment of the numbers given.
         clock: Returns the present moment; by default the epoch for ever without growth, and the
             computer's clock with it.
+        rhythm: When in the week rows come to be; None for evenly.
         cache_megabytes: How many megabytes of pages to keep, for benchmarks that ask for the same ones
             again; by default none.
     """
@@ -291,6 +291,7 @@ class Workspace:
         seed: int = 1,
         epoch: datetime = EPOCH,
         clock: Callable[[], datetime] | None = None,
+        rhythm: Rhythm | None = None,
         cache_megabytes: int = 0,
     ) -> None:
         self.lock = RLock()
@@ -302,9 +303,7 @@ class Workspace:
         self._cache: dict[tuple[object, ...], bytes] = {}
         self._cache_room = cache_megabytes << 20
 
-        def timeline(
-            initial: int, spacing: int, share: float, salt: int, rhythm: Rhythm | None = None
-        ) -> Timeline:
+        def timeline(initial: int, spacing: int, share: float, salt: int) -> Timeline:
             return Timeline.of(
                 initial,
                 epoch=epoch,
@@ -316,7 +315,7 @@ class Workspace:
 
         self.users = Users(timeline(users, 3600, 1 / 200, 8))
         self.channels = Channels(timeline(channels, 86_400, 1 / 2000, 16), self.users)
-        self.messages = Messages(timeline(messages, 960, 1.0, 24, OFFICE_WEEK), self.users, self.channels)
+        self.messages = Messages(timeline(messages, 60, 1.0, 24), self.users, self.channels)
         self._resources = {
             "users": Resource("users", self.users, seed * 64 + 32),
             "channels": Resource("channels", self.channels, seed * 64 + 40),
