@@ -31,14 +31,10 @@ if TYPE_CHECKING:
 GuideDict = dict[str, Any]
 
 DEFAULTS_NAME = "messaging_assets defaults"
-# The section of dlt's settings for the load into staging. No connection's name begins with an underscore.
-STAGING_SECTION = "_staging"
 DEFAULTS: dict[str, Any] = {
     "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL", "http_show_error_body": False},
     "load": {"delete_completed_jobs": True, "raise_on_max_retries": 1, "truncate_staging_dataset": True},
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": False}},
-    # Each table that is staged is written at once: they are of bounded size, a number of rows is not.
-    "sources": {STAGING_SECTION: {"data_writer": {"buffer_max_items": 1}}},
     "enable_runtime_trace": False,
     "restore_from_destination": False,
 }

@@ -19,7 +19,7 @@ from dlt.extract.source import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
-from messaging_assets.api.settings import STAGING_SECTION, register_defaults
+from messaging_assets.api.settings import register_defaults
 from messaging_assets.warehouse.database import disk_trouble, explained, is_locked, when_unlocked
 from messaging_assets.warehouse.destination import DuckDbFile
 from messaging_assets.warehouse.errors import StagingError
@@ -29,6 +29,8 @@ from messaging_assets.warehouse.memory import duckdb_settings, is_out_of_memory,
 from messaging_assets.warehouse.spool import Spool
 from messaging_assets.warehouse.sql import literal
 
+# The section of dlt's settings for the load. No connection's name begins with an underscore.
+STAGING_SECTION = "_staging"
 # Loads a source by a pipeline. A caller with a dlt integration of its own passes it in.
 Stage = Callable[[DltSource, Pipeline], None]
 
