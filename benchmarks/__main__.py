@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 def main(scenarios: tuple[str, ...], runs: int, quick: bool, large: bool, output: Path | None) -> None:
     """Measure the platform against a hand-written script and plain dlt, and print what it reaches.
 
-    All SCENARIOS by default, which takes about half an hour. Do nothing else on the machine meanwhile.
+    All SCENARIOS by default, which takes a quarter of an hour. Do nothing else on the machine meanwhile.
     """
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
