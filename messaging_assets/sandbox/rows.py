@@ -143,10 +143,7 @@ class Timeline:
         """
         if number >= self.initial:
             return self._after_epoch((number - self.initial + 1) * self.interval)
-        # The jitter leaves the last sixth of the spacing free: an edit of a row falls in there, so that
-        # the rows before the epoch have one order, by creation as by update.
-        jitter = (mixed(number, self.salt) if bits is None else bits) % max(self.spacing * 5 // 6, 1)
-        return self._after_epoch((number - self.initial) * self.spacing + jitter)
+        return self._before_epoch(number, mixed(number, self.salt) if bits is None else bits)
 
     def touched(self, number: int, later: int, count: int) -> int | None:
         """Return when something happened to a row, or None if it has not happened yet.
@@ -157,11 +154,17 @@ class Timeline:
             count: How many rows there are now.
         """
         if number < self.initial:
-            jitter = mixed(number, self.salt) % max(self.spacing * 5 // 6, 1)
-            jitter += max(self.spacing * later // 1024, 1)
-            moment = self._after_epoch((number - self.initial) * self.spacing + jitter)
-            return max(moment, self.created(number) + 1)
+            bits = mixed(number, self.salt)
+            moment = self._before_epoch(number, bits, after=max(self.spacing * later // 1024, 1))
+            return max(moment, self.created(number, bits) + 1)
         return self.created(number + later) if number + later < count else None
+
+    def _before_epoch(self, number: int, bits: int, *, after: int = 0) -> int:
+        """Return when a row before the epoch was created, or so many microseconds after."""
+        # The jitter leaves the last sixth of the spacing free: an edit of a row falls in there, so that
+        # the rows before the epoch have one order, by creation as by update.
+        jitter = bits % max(self.spacing * 5 // 6, 1)
+        return self._after_epoch((number - self.initial) * self.spacing + jitter + after)
 
     def _after_epoch(self, passed: int) -> int:
         """Return the moment so many microseconds after the epoch, or before it."""

@@ -125,6 +125,8 @@ def _exchange(location: WarehouseLocation, memory: str | None, timeout: float) -
     ):
         new = folder / location.database.name
         database.execute(f"ATTACH {literal(str(new))} AS {_COPY}")
+        # Of a row that was appended several times the last version counts (`analytics.sources`).
+        database.execute("SET preserve_insertion_order = true")
         database.execute(f"COPY FROM DATABASE {CATALOG} TO {_COPY}")
         if _content(database, CATALOG) != _content(database, _COPY):
             raise WarehouseError(

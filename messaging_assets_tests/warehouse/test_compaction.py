@@ -130,6 +130,19 @@ def test_everything_is_in_the_new_file(warehouse: WarehouseLocation) -> None:
     assert leftovers(warehouse) == []
 
 
+def test_rows_stay_in_the_order_in_which_they_were_written(warehouse: WarehouseLocation) -> None:
+    """Several row groups, which threads could write in any order."""
+    with open_database(warehouse.database) as database:
+        database.execute(
+            "CREATE TABLE main.written AS "
+            "SELECT n, repeat(md5(n::VARCHAR), 3) AS x FROM range(1000000) AS t(n)"
+        )
+    compact(warehouse)
+    with open_database(warehouse.database, read_only=True) as database:
+        query = "FROM (SELECT n, lag(n) OVER (ORDER BY rowid) AS before FROM main.written) WHERE before > n"
+        assert database.execute(query).fetchall() == []
+
+
 def test_a_synced_file_goes_on_being_synced(platform: Platform) -> None:
     platform.sync("messages")
     before = platform.rows("messages"), platform.query("FROM chat._sync_ledger")
