@@ -22,8 +22,8 @@ from dlt.sources.helpers.rest_client.auth import (
     OAuth2ClientCredentials,
 )
 from dlt.sources.rest_api.config_setup import create_auth
+from multidict import CIMultiDict
 from requests.auth import AuthBase
-from requests.structures import CaseInsensitiveDict
 
 from messaging_assets.api.error_handler import ErrorHandler
 from messaging_assets.api.errors import ApiError, AuthenticationError, MalformedPageError, ResponseStatusError
@@ -309,7 +309,7 @@ class RequestsAuthoriser:
         else:
             await self._in_thread(self._auth, prepared)
         request.url = prepared.url or request.url
-        request.headers = CaseInsensitiveDict(
+        request.headers = CIMultiDict(
             {name: value for name, value in prepared.headers.items() if name.lower() != "content-length"}
         )
 

@@ -7,8 +7,7 @@ All of it happens in the transport's event loop.
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from messaging_assets.api.rate import RateBudget
 
@@ -32,20 +31,13 @@ class Lane:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
-    @asynccontextmanager
-    async def in_line(self, attempt: int) -> AsyncIterator[None]:
+    def in_line(self, attempt: int) -> AbstractAsyncContextManager[None]:
         """Be the first in line: one at a time is, and waits for what the budget allows.
 
         Args:
             attempt: Which attempt it is. Later ones go first: they have few left.
         """
-        if self._first_is_busy:
-            await self._until_first(attempt)
-        self._first_is_busy = True
-        try:
-            yield
-        finally:
-            self._let_next_be_first()
+        return _First(self, attempt)
 
     async def until_answered(self) -> None:
         """Wait until a request that is under way has ended."""
@@ -57,20 +49,41 @@ class Lane:
         self.budget.end()
         self._answered.set()
 
-    async def _until_first(self, attempt: int) -> None:
-        called = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (-attempt, next(self._numbers), called))
-        try:
-            await called
-        except asyncio.CancelledError:
-            if called.done() and not called.cancelled():
-                self._let_next_be_first()
-            raise
+    async def until_first(self, attempt: int) -> None:
+        """Wait to be the first in line; whoever is has to let the next one be it."""
+        if self._first_is_busy:
+            await self._until_called(attempt)
+        self._first_is_busy = True
 
-    def _let_next_be_first(self) -> None:
+    def let_next_be_first(self) -> None:
+        """Be the first in line no more."""
         while self._waiting:
             _, _, called = heapq.heappop(self._waiting)
             if not called.done():
                 called.set_result(None)
                 return
         self._first_is_busy = False
+
+    async def _until_called(self, attempt: int) -> None:
+        called = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-attempt, next(self._numbers), called))
+        try:
+            await called
+        except asyncio.CancelledError:
+            if called.done() and not called.cancelled():
+                self.let_next_be_first()
+            raise
+
+
+class _First(AbstractAsyncContextManager[None]):
+    """Being the first in line of a lane. A class, since each request goes through it: a generator is slower."""
+
+    def __init__(self, lane: Lane, attempt: int) -> None:
+        self._lane = lane
+        self._attempt = attempt
+
+    async def __aenter__(self) -> None:
+        await self._lane.until_first(self._attempt)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lane.let_next_be_first()

@@ -9,10 +9,11 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from requests.structures import CaseInsensitiveDict
+from multidict import CIMultiDict
 from requests.utils import requote_uri
 
 from messaging_assets.api.error_handler import ErrorHandler
@@ -27,7 +28,7 @@ class Outgoing:
 
     method: str
     url: str
-    headers: CaseInsensitiveDict[str]
+    headers: CIMultiDict[str]
     body: bytes | None
 
 
@@ -85,9 +86,7 @@ class ApiRequest:
 
     def outgoing(self) -> Outgoing:
         """Return the request as it goes out, without credentials."""
-        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(
-            {"User-Agent": "messaging-assets", "Accept": "application/json, */*;q=0.1"}
-        )
+        headers = CIMultiDict({"User-Agent": "messaging-assets", "Accept": "application/json, */*;q=0.1"})
         headers.update({n: v for n, v in self.headers.items() if n.lower() not in UNSENT_HEADERS})
         # What the transport can decompress within its bounds, whatever another library would accept.
         headers["Accept-Encoding"] = "gzip, deflate"
@@ -144,9 +143,11 @@ def form_encoded(params: Mapping[str, Any] | None) -> str:
 
 def with_params(url: str, params: Mapping[str, Any] | None) -> str:
     """Add parameters to an address and its query."""
-    parts = urlsplit(url)
-    query = "&".join(part for part in (parts.query, form_encoded(params)) if part)
-    return requote_uri(urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, "")))
+    address = _quoted(url)
+    query = form_encoded(params)
+    if not query:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}{query}"
 
 
 def shown(url: str) -> str:
@@ -155,8 +156,20 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+# Each request of a list has the address of the one before, but for its query.
+@lru_cache
+def _quoted(url: str) -> str:
+    parts = urlsplit(url)
+    return requote_uri(urlunsplit((parts.scheme, parts.netloc, parts.path or "/", parts.query, "")))
+
+
 def origin_of(url: str) -> str:
     """Return scheme, host and port of an address: credentials for one origin don't go to another."""
+    return _origin(url.partition("?")[0])
+
+
+@lru_cache
+def _origin(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"

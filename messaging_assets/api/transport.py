@@ -19,7 +19,7 @@ import itertools
 import math
 import ssl
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,7 +31,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import aiohttp
 import yarl
-from requests.structures import CaseInsensitiveDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, requote_uri
 
 from messaging_assets.api.clock import Clock, SystemClock
@@ -311,7 +311,9 @@ class Transport(AbstractContextManager["Transport"]):
                 if spoiled is not None:
                     error, spoiled = spoiled.error, None
                     raise error
-                response = replace(await self._attempt(request, attempt, usage), attempts=attempt)
+                response = await self._attempt(request, attempt, usage)
+                if attempt > 1:
+                    response = replace(response, attempts=attempt)
                 status = response.status
                 asked = self._asked_to_wait(response)
                 why = AS_ASKED if asked else f"before it asks again: the API answered {status}"
@@ -422,13 +424,7 @@ class Transport(AbstractContextManager["Transport"]):
                 self._answered.add(origin_of(outgoing.url))
                 body = await self._read(response, url)
                 self._count(usage, bytes_received=len(body))
-                names = {name.title() for name in response.headers}
-                return ApiResponse(
-                    response.status,
-                    CaseInsensitiveDict({n: ", ".join(response.headers.getall(n)) for n in names}),
-                    body,
-                    outgoing.url,
-                )
+                return ApiResponse(response.status, _joined(response.headers), body, outgoing.url)
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise self._not_valid(url) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -628,8 +624,18 @@ def _redirected(outgoing: Outgoing, status: int, target: str) -> Outgoing:
     )
 
 
-def _without_userinfo(outgoing: Outgoing) -> tuple[str, CaseInsensitiveDict[str]]:
+def _joined(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+    """Return headers each of which is there once: what came several times is one list."""
+    names = {name.title() for name in headers}
+    if len(names) == len(headers):
+        return headers
+    return CIMultiDict({name: ", ".join(headers.getall(name)) for name in names})
+
+
+def _without_userinfo(outgoing: Outgoing) -> tuple[str, CIMultiDict[str]]:
     """Turn user and password in the address into a header, unless there is a better one."""
+    if "@" not in outgoing.url:
+        return outgoing.url, outgoing.headers
     parts = urlsplit(outgoing.url)
     if "@" not in parts.netloc:
         return outgoing.url, outgoing.headers
