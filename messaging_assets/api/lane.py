@@ -76,7 +76,7 @@ class Lane:
 
 
 class _First(AbstractAsyncContextManager[None]):
-    """Being the first in line of a lane. A class, since each request goes through it: a generator is slower."""
+    """Being the first in line. A class, since each request goes through it and a generator is slower."""
 
     def __init__(self, lane: Lane, attempt: int) -> None:
         self._lane = lane
