@@ -21,11 +21,13 @@ class Lane:
 
     Attributes:
         turns: Held by each request that counts among those under way.
+        accepted: How many answers did not refuse the credentials.
     """
 
     def __init__(self, budget: RateBudget, in_flight: int) -> None:
         self.budget = budget
         self.turns = asyncio.Semaphore(in_flight)
+        self.accepted = 0
         self._answered = asyncio.Event()
         self._first_is_busy = False
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []

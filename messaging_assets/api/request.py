@@ -51,7 +51,8 @@ class Authoriser(Protocol):
 
         Args:
             request: The request with the credentials that were refused.
-            may_renew: Whether new ones may be obtained; False where that was done for it already.
+            may_renew: Whether new ones may be obtained; False where that was done for it already and no
+                other request has been accepted since.
         """
 
 

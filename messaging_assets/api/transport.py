@@ -77,8 +77,8 @@ T = TypeVar("T")
 
 MEBIBYTE = 1024 * 1024
 MAX_REDIRECTS = 5
-# A request whose token was replaced by somebody else while it was under way is sent again with the new
-# one. Where tokens are replaced faster than requests are answered that has to end somewhere.
+# A request whose token was replaced or revoked while it was under way is sent again with a new one. Where
+# tokens are revoked faster than requests are answered that has to end somewhere.
 MAX_SENDINGS = 6
 # A body may take this many read time-outs as a whole, so that a byte a second ends too.
 BODY_TIMEOUTS = 10
@@ -336,16 +336,22 @@ class Transport(AbstractContextManager["Transport"]):
         """Send, and send again with fresh credentials where the first ones are refused."""
         lane = self._lane(origin_of(request.url))
         async with lane.turns if request.in_turn else nullcontext():
-            may_renew = True
+            accepted_before: int | None = None
             for sending in itertools.count(1):
                 outgoing = await self._admitted(request, lane, attempt, usage)
                 response = await self._send_along_redirects(request, outgoing, lane, attempt, usage)
-                if response.status != 401 or request.authoriser is None or sending == MAX_SENDINGS:
+                if response.status != 401:
+                    lane.accepted += 1
                     break
+                if request.authoriser is None or sending == MAX_SENDINGS:
+                    break
+                # Fresh credentials that are refused are wrong, unless they have served others meanwhile.
+                may_renew = lane.accepted != accepted_before
                 after = await request.authoriser.renew_after_refusal(outgoing, may_renew=may_renew)
                 if after is AfterRefusal.FINAL:
                     break
-                may_renew = may_renew and after is not AfterRefusal.RENEWED
+                if after is AfterRefusal.RENEWED:
+                    accepted_before = lane.accepted
         return response
 
     async def _admitted(

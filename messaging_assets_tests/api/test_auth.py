@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -283,14 +284,45 @@ def test_many_refused_at_once_share_one_renewal(sandbox: Sandbox) -> None:
 
 
 def test_tokens_that_are_revoked_all_the_time_cost_renewals_and_no_rows(sandbox: Sandbox) -> None:
-    sandbox.order(Faults(token_uses=5))
+    # More uses than requests under way: whoever gets a fresh token can use it.
+    sandbox.order(Faults(token_uses=40))
     with Transport() as transport:
         request = ApiRequest(
             sandbox.base_url + "/v1/users", authoriser=authoriser(transport, oauth2(sandbox))
         )
-        futures = [transport.submit(transport.send(request, records, Usage())) for _ in range(40)]
-        assert [future.result() for future in futures] == [sandbox.rows("users")] * 40
+        futures = [transport.submit(transport.send(request, records, Usage())) for _ in range(100)]
+        assert [future.result() for future in futures] == [sandbox.rows("users")] * 100
     assert transport.usage.retries == 0
+    assert sandbox.token_requests == 3
+
+
+def test_a_fresh_token_that_others_have_used_up_is_renewed_again(transport: Transport) -> None:
+    tokens = itertools.count(1)
+    refused_again, others_are_served = threading.Event(), threading.Event()
+
+    def reply(received: Received) -> Reply:
+        if received.target == "/oauth/token":
+            return Reply(body=b'{"access_token": "t%d"}' % next(tokens))
+        token = received.headers["Authorization"].removeprefix("Bearer ")
+        if received.target == "/v1/users" and token != "t3":
+            if token == "t2":
+                refused_again.set()
+                others_are_served.wait(10)
+            return Reply(status=401)
+        return Reply(body=b'{"data": [{"id": "a"}]}')
+
+    with SmallServer(reply) as server:
+        auth = {"type": "oauth2", "client_id": "a", "client_secret": "hidden"}
+        who = authoriser(transport, {**auth, "token_url": server.url + "/oauth/token"})
+        unlucky = transport.submit(
+            transport.send(ApiRequest(server.url + "/v1/users", authoriser=who), records, Usage())
+        )
+        assert refused_again.wait(10)
+        request = ApiRequest(server.url + "/v1/channels", authoriser=who)
+        assert transport.call(request, records, Usage()) == [{"id": "a"}]
+        others_are_served.set()
+        assert unlucky.result() == [{"id": "a"}]
+    assert next(tokens) == 4
 
 
 def test_a_second_refusal_is_final(transport: Transport) -> None:
