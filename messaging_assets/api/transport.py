@@ -340,10 +340,12 @@ class Transport(AbstractContextManager["Transport"]):
             for sending in itertools.count(1):
                 outgoing = await self._admitted(request, lane, attempt, usage)
                 response = await self._send_along_redirects(request, outgoing, lane, attempt, usage)
+                if request.authoriser is None:
+                    break
                 if response.status != 401:
                     lane.accepted += 1
                     break
-                if request.authoriser is None or sending == MAX_SENDINGS:
+                if sending == MAX_SENDINGS:
                     break
                 # Fresh credentials that are refused are wrong, unless they have served others meanwhile.
                 may_renew = lane.accepted != accepted_before
