@@ -51,10 +51,12 @@ def installation(synced: Path, sandbox: Sandbox, tmp_path: Path) -> Installation
 
 @pytest.fixture(scope="module")
 def synced_with_log(synced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the last sync, of one row more, was killed when it had committed."""
+    """A folder in which the last of two more syncs, of a row each, was killed when it had committed."""
     folder = tmp_path_factory.mktemp("killed") / "project"
     shutil.copytree(synced, folder)
     with Sandbox(messages=ROWS) as sandbox:
+        sandbox.insert("messages", name="in the file")
+        assert Installation(folder, sandbox).run("sync") == 0
         sandbox.insert("messages", name=IN_THE_LOG)
         assert Installation(folder, sandbox).run("sync", point=KillPoint.after("^COMMIT")) < 0
     return folder

@@ -10,6 +10,8 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
 
+from messaging_assets.warehouse.database import CATALOG
+
 
 @configspec(init=False)
 class _FileCredentials(DuckDbCredentials):
@@ -29,13 +31,15 @@ class DuckDbFile(dlt.destinations.duckdb):
     """A DuckDB file as a destination.
 
     Args:
-        file: The open file. By itself dlt would open and close it several times in a load.
+        file: The open file (`database.open_database`). By itself dlt would open and close it several times
+            in a load.
     """
 
     spec = _FileConfiguration
 
     def __init__(self, file: duckdb.DuckDBPyConnection) -> None:
-        credentials = _FileCredentials(file)
+        # Each session of dlt's begins where a new connection does, and that is not in the file.
+        credentials = _FileCredentials(file, pragmas=[f"search_path = '{CATALOG}.main'"])
         # By itself dlt opens transactions only around some statements: a killed load leaves half of them.
         super().__init__(credentials, destination_name="duckdb", supports_transactions=True)
 

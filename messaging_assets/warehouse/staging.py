@@ -6,7 +6,7 @@ is ever loaded. What is staged becomes visible only by `publish`.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.settings import register_defaults
-from messaging_assets.warehouse.database import disk_trouble, explained, is_locked, when_unlocked
+from messaging_assets.warehouse.database import disk_trouble, explained
 from messaging_assets.warehouse.destination import DuckDbFile
 from messaging_assets.warehouse.errors import StagingError
 from messaging_assets.warehouse.failures import causes, own_cause
-from messaging_assets.warehouse.location import fresh_folder, owner_only_files
-from messaging_assets.warehouse.memory import duckdb_settings, is_out_of_memory, with_enough_memory
+from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
+from messaging_assets.warehouse.memory import is_out_of_memory
 from messaging_assets.warehouse.spool import Spool
-from messaging_assets.warehouse.sql import literal
 
 # The section of dlt's settings for the load. No connection's name begins with an underscore.
 STAGING_SECTION = "_staging"
@@ -46,78 +45,49 @@ def stage_with_dlt(source: DltSource, pipeline: Pipeline) -> None:
 
 
 def stage_rows(
+    database: duckdb.DuckDBPyConnection,
     spool: Spool,
     *,
     connection: str,
     table: str,
-    database: Path,
-    folder: Path,
+    location: WarehouseLocation,
     stage: Stage,
-    timeout: float,
-    waiting: Callable[[str], None] | None = None,
 ) -> None:
     """Loads the spool's rows into the staging table, replacing what is there.
 
     Args:
+        database: The open database. Whoever publishes the rows by it, before it is closed, spares DuckDB
+            writing them twice: at the end what was staged is gone already.
         spool: The rows.
         connection: The connection, which names the schema and the pipeline.
         table: The table's name, the same in staging.
-        database: The DuckDB file.
-        folder: Where dlt may work; emptied before and after.
+        location: The warehouse.
         stage: What runs the pipeline.
-        timeout: How long to wait while another process holds the file, in seconds.
-        waiting: Told in words which process is waited for, once, if that takes more than a moment.
 
     Raises:
         StagingError: dlt could not load them.
         WarehouseUnusableError: The disk is full, for example.
-        WarehouseBusyError: Another process held the file all the time; it is named.
+        DltException: DuckDB may not take as much memory as it needs (`memory.with_enough_memory`).
     """
     register_defaults()
-    with owner_only_files():
-        when_unlocked(
-            lambda: with_enough_memory(
-                lambda memory: _load(spool, connection, table, database, memory, folder, stage)
-            ),
-            database,
-            timeout=timeout,
-            waiting=waiting,
-        )
-
-
-def _load(
-    spool: Spool, connection: str, table: str, database: Path, memory: str | None, folder: Path, stage: Stage
-) -> None:
-    with fresh_folder(folder), _opened(database, memory) as file:
+    with (
+        owner_only_files(),
+        fresh_folder(location.pipelines(connection, table)) as folder,
+        # dlt sets what it needs for its session, which is none of the caller's.
+        closing(database.cursor()) as session,
+    ):
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
-            destination=DuckDbFile(file),
+            destination=DuckDbFile(session),
             dataset_name=staging_schema(connection),
         )
         try:
             stage(_source(spool, connection, table), pipeline)
         except DltException as failure:
-            if is_locked(failure) or (memory is not None and is_out_of_memory(failure)):
+            if is_out_of_memory(failure):
                 raise
-            raise _explained(failure, connection, table, database) from None
-
-
-@contextmanager
-def _opened(database: Path, memory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The file as dlt takes it: by its own name."""
-    try:
-        file = duckdb.connect(str(database))
-    except duckdb.Error as error:
-        if is_locked(error):
-            raise
-        raise explained(error, database) from None
-    try:
-        for name, value in duckdb_settings(database, memory).items():
-            file.execute(f"SET GLOBAL {name} = {literal(str(value))}")
-        yield file
-    finally:
-        file.close()
+            raise _explained(failure, connection, table, location.database) from None
 
 
 def _source(spool: Spool, connection: str, table: str) -> DltSource:

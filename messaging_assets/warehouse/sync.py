@@ -292,23 +292,21 @@ class _Sync:
     def _load(self, stage: Stage, intake: Intake, *, accept: bool) -> SyncResult:
         target = target_of(self.connection.name, self.resource, intake.held.names)
         self._keep_large_integers_exact(intake, target)
-        if intake.spool.rows:
-            stage_rows(
-                intake.spool,
-                connection=self.connection.name,
-                table=self.resource.table,
-                database=self.location.database,
-                folder=self.location.pipelines(self.connection.name, self.resource.table),
-                stage=stage,
-                timeout=lock_timeout(),
-                waiting=self.waiting,
-            )
 
-        def publish(memory: str | None) -> SyncResult:
+        def load(memory: str | None) -> SyncResult:
             with self._database(memory) as database:
+                if intake.spool.rows:
+                    stage_rows(
+                        database,
+                        intake.spool,
+                        connection=self.connection.name,
+                        table=self.resource.table,
+                        location=self.location,
+                        stage=stage,
+                    )
                 return self._publish(database, target, intake, accept=accept)
 
-        return with_enough_memory(publish)
+        return with_enough_memory(load)
 
     def _keep_large_integers_exact(self, intake: Intake, target: Target) -> None:
         """Where numbers come into a column that holds integers too large for them, both become text."""

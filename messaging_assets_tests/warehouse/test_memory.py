@@ -70,7 +70,7 @@ def test_rows_too_large_for_the_limit_are_loaded_without_one(
         limits.append(limit)
         return configured(path, limit)
 
-    monkeypatch.setattr("messaging_assets.warehouse.staging.duckdb_settings", noted)
+    monkeypatch.setattr("messaging_assets.warehouse.database.duckdb_settings", noted)
     draws = random.Random(1)
     rows = [{"id": i, "text": draws.randbytes(5_000).hex()} for i in range(2_100)]
     platform.things(*rows)

@@ -41,10 +41,9 @@ def test_a_job_that_fails_is_an_error(platform: Platform) -> None:
         # Something else stands where dlt wants to make its table.
         pipeline.extract(source)
         pipeline.normalize()
-        with duckdb.connect(str(platform.location.database)) as database:
-            catalog = platform.location.database.stem
-            database.execute(f"CREATE SCHEMA {catalog}.chat_staging")
-            database.execute(f"CREATE VIEW {catalog}.chat_staging.users AS SELECT 1 AS id")
+        with pipeline.sql_client() as client:
+            client.execute_sql("CREATE SCHEMA chat_staging")
+            client.execute_sql("CREATE VIEW chat_staging.users AS SELECT 1 AS id")
         pipeline.load()
 
     with pytest.raises(WarehouseError, match="CatalogException"):
