@@ -3,7 +3,8 @@
 Which pages to ask for belongs to `sweep` and `glance`; how a request travels, to `transport`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -24,20 +25,26 @@ class _PendingPage:
     costs a tenth of a first sync.
 
     Args:
-        transport: Asks for it.
+        transport: Has been asked for it.
         request: The request.
+        answer: The answer, once it is there.
         decode: Turns an answer into the page.
         usage: Counts the request.
     """
 
     def __init__(
-        self, transport: Transport, request: ApiRequest, decode: Callable[[ApiResponse], Page], usage: Usage
+        self,
+        transport: Transport,
+        request: ApiRequest,
+        answer: Future[ApiResponse],
+        decode: Callable[[ApiResponse], Page],
+        usage: Usage,
     ) -> None:
         self._transport = transport
         self._request = request
+        self._answer = answer
         self._decode = decode
         self._usage = usage
-        self._answer = transport.submit(transport.send(request, lambda response: response, usage))
 
     def result(self) -> Page:
         """Waits for the page; what is no page is asked for again, as the error handler allows."""
@@ -90,11 +97,27 @@ class EndpointPages:
 
     def fetch(self, offset: int, limit: int) -> _PendingPage:
         """Asks for a page and returns at once."""
+        return self.fetch_all([offset], limit)[0]
+
+    def fetch_all(self, offsets: Sequence[int], limit: int) -> list[_PendingPage]:
+        """Asks for several pages and returns at once."""
+        transport, usage = self._api.transport, self._usage
+        requests = [self._request_for(offset, limit) for offset in offsets]
+        answers = transport.submit_all([transport.send(request, _as_it_is, usage) for request in requests])
+        return [
+            _PendingPage(transport, request, answer, self._decode, usage)
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+    def _request_for(self, offset: int, limit: int) -> ApiRequest:
         params = dict(self._request.params or {})
         body = dict(self._request.json or {})
         self._settings.place(offset, limit, params, body)
-        request = replace(self._request, params=params, json=body or None)
-        return _PendingPage(self._api.transport, request, self._decode, self._usage)
+        return replace(self._request, params=params, json=body or None)
 
     def _decode(self, response: ApiResponse) -> Page:
         return self._decoder(response.body)
+
+
+def _as_it_is(response: ApiResponse) -> ApiResponse:
+    return response

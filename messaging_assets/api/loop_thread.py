@@ -6,8 +6,12 @@ leaks, and one in an ordinary thread keeps the process from ending: it has to be
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class LoopThread:
@@ -35,6 +39,13 @@ class LoopThread:
                 )
                 self._thread.start()
             return self._loop
+
+    def start_all(self, coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[Future[T]]:
+        """Run coroutines in the loop, side by side; a future that is cancelled cancels its own."""
+        loop = self.loop()
+        futures: list[Future[T]] = [Future() for _ in coroutines]
+        loop.call_soon_threadsafe(_start, loop, coroutines, futures)
+        return futures
 
     def is_current(self) -> bool:
         """Tell whether the caller is the loop's own thread."""
@@ -73,3 +84,32 @@ class LoopThread:
             await close()
         await asyncio.get_running_loop().shutdown_asyncgens()
         await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def _start(
+    loop: asyncio.AbstractEventLoop, coroutines: Sequence[Coroutine[Any, Any, T]], futures: list[Future[T]]
+) -> None:
+    for coroutine, future in zip(coroutines, futures, strict=True):
+        task = loop.create_task(coroutine)
+        task.add_done_callback(partial(_hand_over, future))
+        future.add_done_callback(partial(_cancel_with, loop, task))
+
+
+# `asyncio.run_coroutine_threadsafe` does the same by one more future, which costs a tenth of a request.
+def _hand_over(future: Future[T], task: asyncio.Task[T]) -> None:
+    if task.cancelled():
+        future.cancel()
+        return
+    error = task.exception()
+    if not future.set_running_or_notify_cancel():
+        # Nobody wants it any more.
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
+def _cancel_with(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T], future: Future[T]) -> None:
+    if future.cancelled() and not task.done():
+        loop.call_soon_threadsafe(task.cancel)

@@ -52,7 +52,7 @@ class PendingPage(Protocol):
 
 
 class PageFetcher(Protocol):
-    """Fetches one page of a list; the transport's side of a sweep."""
+    """Fetches pages of a list; the transport's side of a sweep."""
 
     limit: int
     start: int
@@ -61,6 +61,9 @@ class PageFetcher(Protocol):
 
     def fetch(self, offset: int, limit: int) -> PendingPage:
         """Asks for a page and returns at once."""
+
+    def fetch_all(self, offsets: Sequence[int], limit: int) -> Sequence[PendingPage]:
+        """Asks for several pages and returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,17 +416,19 @@ class _Window:
         return self._fetched_ahead
 
     def _fill(self, offset: int) -> None:
+        """Asks for the next pages, for as many at once as may be under way: each time costs a wake-up."""
         stride = self._paging.page_size - 1
-        if stride < 1 or self._closed:
+        at_hand = len(self._pages)
+        if stride < 1 or self._closed or at_hand >= (PAGES_AT_HAND - 1) * self._fetcher.in_flight:
             return
-        ahead = self._pages[-1][0] if self._pages else offset
-        while len(self._pages) < self._width - 1:
-            ahead += stride
-            if self._total is not None and ahead >= self._total:
-                break
-            if self._paging.maximum_offset is not None and ahead >= self._paging.maximum_offset:
-                break
-            self._pages.append((ahead, self._fetcher.fetch(ahead, self._paging.limit)))
+        last = self._pages[-1][0] if self._pages else offset
+        ends = [end for end in (self._total, self._paging.maximum_offset) if end is not None]
+        predicted = range(last + stride, last + stride * (self._width - at_hand), stride)
+        offsets = [ahead for ahead in predicted if ahead < min(ends, default=math.inf)]
+        if offsets:
+            self._pages.extend(
+                zip(offsets, self._fetcher.fetch_all(offsets, self._paging.limit), strict=True)
+            )
 
     def _discard(self) -> None:
         for _, pending in self._pages:

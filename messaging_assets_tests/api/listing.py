@@ -3,6 +3,7 @@
 For properties over thousands of histories; what a real server does is tested against the sandbox.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,7 @@ class Listing:
     start: int = 0
     maximum_offset: int | None = None
     asked: list[int] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._clock = self._made = 0
@@ -73,6 +75,10 @@ class Listing:
         if self.random.random() < 0.5:
             pending.result()
         return pending
+
+    def fetch_all(self, offsets: Sequence[int], limit: int) -> "list[Future[Page]]":
+        self.batches.append(len(offsets))
+        return [self.fetch(offset, limit) for offset in offsets]
 
     def serve(self, offset: int, limit: int) -> Page:
         self._served = True

@@ -135,6 +135,14 @@ def test_pages_fetched_ahead_cost_few_requests_more() -> None:
     assert len(side_by_side.asked) <= len(alone.asked) + 2
 
 
+def test_pages_are_asked_for_as_many_at_once_as_may_be_under_way() -> None:
+    listing = Listing(Random(1), 20_000, 100, in_flight=8)
+    assert verified(swept(listing)[0]) == "full"
+    # The window opens page by page up to 32; from there on 8 of them are asked for at once.
+    assert listing.batches[:4] == [1, 2, 2, 2]
+    assert set(listing.batches[32:-1]) == {8}
+
+
 def test_only_what_differs_is_delivered() -> None:
     listing = Listing(Random(1), 300, 100)
     index = index_of(listing.list)

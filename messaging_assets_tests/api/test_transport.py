@@ -254,6 +254,34 @@ def test_no_more_requests_are_in_flight_than_allowed(sandbox: Sandbox) -> None:
     assert sandbox.count() == 12
 
 
+def test_of_several_asked_for_at_once_one_can_be_given_up() -> None:
+    given_up = threading.Event()
+
+    async def long() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        return "long"
+
+    async def short() -> str:
+        return "short"
+
+    async def wrong() -> str:
+        raise ValueError("wrong")
+
+    with Transport() as transport:
+        first, second, third = transport.submit_all([long(), short(), wrong()])
+        assert second.result() == "short"
+        with pytest.raises(ValueError, match="wrong"):
+            third.result()
+        assert not first.done()
+        assert first.cancel()
+        assert given_up.wait(5)
+        assert first.cancelled()
+
+
 def test_as_many_are_in_flight_as_allowed_from_several_threads() -> None:
     gate = threading.Barrier(4, timeout=5)
 
