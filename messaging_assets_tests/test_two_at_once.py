@@ -69,7 +69,7 @@ def test_two_command_lines(installation: Installation) -> None:
         first = installation.start("sync", output="first")
         assert asked.wait(PATIENCE)
         second = installation.start("sync", "--verbose", output="second")
-        until_it_says("Started execution of step", installation.folder / "second")
+        until_it_says("for another sync of messaging", installation.folder / "second")
     assert_end_well(first, second)
     assert_both_were_there_at_once_and_the_rows_are_exact(installation)
 
@@ -86,7 +86,7 @@ def test_a_run_of_dagster_and_the_command_line(installation: Installation) -> No
         first = installation.start("sync")
         assert asked.wait(PATIENCE)
         second = installation.job(output)
-        until_it_says("Started execution of step", output)
+        until_it_says("for another sync of messaging", output)
     assert_end_well(first)
     assert second.wait(PATIENCE) == 0, output.read_text()
     assert_both_were_there_at_once_and_the_rows_are_exact(installation)

@@ -57,12 +57,16 @@ def key_digests(records: Sequence[Any], primary_key: Sequence[str]) -> list[int 
         primary_key: The fields of the key.
     """
     if len(primary_key) == 1 and set(map(type, records)) == {dict}:
-        values = field_values(records, primary_key[0])
-        if set(map(type, values)) == {str} and "" not in values:
-            # As it is with almost every list: then no Python code runs for each record.
-            return list(map(hash, values))
-        return [value_digest(value) for value in values]
+        return value_digests(field_values(records, primary_key[0]))
     return [key_digest(record, primary_key) for record in records]
+
+
+def value_digests(values: Sequence[Any]) -> list[int | None]:
+    """The digest of each value of a single-field key, as `value_digest` makes it."""
+    if set(map(type, values)) == {str} and "" not in values:
+        # As it is with almost every list: then no Python code runs for each value.
+        return list(map(hash, values))
+    return [value_digest(value) for value in values]
 
 
 def value_digest(value: object) -> int | None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 # After a 429 the rate is halved. It grows back to where it was refused within so many successes, and
@@ -79,7 +80,7 @@ def allowance_of(headers: Mapping[str, str], *, now: Callable[[], datetime]) -> 
         >>> allowance_of({"X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "20"}, now=datetime.now)
         Allowance(remaining=3, seconds=20.0, limit=None)
     """
-    name = next((name for name in headers if _REMAINING.fullmatch(name)), None)
+    name = next(filter(_says_what_remains, headers), None)
     if name is None:
         return None
     family = name[: -len("Remaining")]
@@ -93,6 +94,12 @@ def allowance_of(headers: Mapping[str, str], *, now: Callable[[], datetime]) -> 
     if reset >= EPOCH_SECONDS:
         reset -= now().timestamp()
     return Allowance(int(remaining), max(reset, 0.0), None if limit is None else int(limit))
+
+
+# The answers of a host have the same headers, again and again.
+@lru_cache
+def _says_what_remains(name: str) -> bool:
+    return _REMAINING.fullmatch(name) is not None
 
 
 def _number(value: str | None) -> float | None:

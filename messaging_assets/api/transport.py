@@ -644,7 +644,7 @@ def _redirected(outgoing: Outgoing, status: int, target: str) -> Outgoing:
 
 def _joined(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
     """Return headers each of which is there once: what came several times is one list."""
-    names = {name.title() for name in headers}
+    names = set(map(str.title, headers))
     if len(names) == len(headers):
         return headers
     return CIMultiDict({name: ", ".join(headers.getall(name)) for name in names})

@@ -142,22 +142,28 @@ def column_name(field: str) -> str:
     return f"source_{column.lstrip('_')}" if column in OWN_COLUMNS else column
 
 
-def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[ColumnType, pa.Array]:
+def typed_column(
+    name: str, values: Sequence[Any], known: ColumnType, instants: pa.Array | None = None
+) -> tuple[ColumnType, pa.Array]:
     """Finds the type of a column's values and converts them.
 
     Args:
         name: The column's name; timestamps are looked for in columns that end in `_at`.
         values: JSON values, None for a missing one.
         known: The type that the column has already; the result is never narrower.
+        instants: The values as instants, where somebody has found out already that they are.
 
     Returns:
         The type, and the values in its Arrow type.
     """
     texts = _texts(values)
     if texts is not None and texts.null_count < len(texts):
-        return _typed_texts(name, texts, values, known)
+        return _typed_texts(name, texts, values, known, instants)
     kinds = set(map(type, values)) - {type(None)}
-    if _may_be_time(name, kinds, known) and (instants := timestamps(values)) is not None:
+    if (
+        _may_be_time(name, kinds, known)
+        and (instants := timestamps(values) if instants is None else instants) is not None
+    ):
         found = ColumnType.TIMESTAMP
         if wider(known, found) is found:
             return found, instants
@@ -170,10 +176,13 @@ def typed_column(name: str, values: Sequence[Any], known: ColumnType) -> tuple[C
 
 
 def _typed_texts(
-    name: str, texts: pa.Array, values: Sequence[Any], known: ColumnType
+    name: str, texts: pa.Array, values: Sequence[Any], known: ColumnType, instants: pa.Array | None
 ) -> tuple[ColumnType, pa.Array]:
     """What `typed_column` gives for a column of nothing but texts, as most are."""
-    if _may_be_time(name, {str}, known) and (instants := timestamps(values)) is not None:
+    if (
+        _may_be_time(name, {str}, known)
+        and (instants := timestamps(values) if instants is None else instants) is not None
+    ):
         return ColumnType.TIMESTAMP, instants
     column_type = wider(known, ColumnType.TEXT)
     return column_type, texts if column_type is ColumnType.TEXT else _converted(values, column_type)

@@ -174,19 +174,22 @@ class Spool:
         for field in values:
             self._names.name(field)
         digests = np.concatenate(contents)
-        wrong = self._wrong(records, values, maybe_unencodable=maybe_unencodable)
+        created = timestamps(values.get(self._created_field(), ()))
+        wrong = self._wrong(records, values, created, maybe_unencodable=maybe_unencodable)
         if wrong:
             well = [i for i in range(len(records)) if i not in wrong]
             digests = digests[well]
             values = {field: [column[i] for i in well] for field, column in values.items()}
+            created = None
         if len(digests):
-            self._write(values, digests)
+            self._write(values, digests, created)
 
-    def _write(self, values: Mapping[str, Sequence[Any]], digests: Digests) -> None:
+    def _write(self, values: Mapping[str, Sequence[Any]], digests: Digests, created: pa.Array | None) -> None:
         found: dict[str, tuple[ColumnType, pa.Array]] = {}
         for field, column in values.items():
             name = self._names.name(field)
-            found[name] = typed_column(name, column, self.types.get(name, ColumnType.UNDECIDED))
+            instants = created if field == self._created_field() else None
+            found[name] = typed_column(name, column, self.types.get(name, ColumnType.UNDECIDED), instants)
             self._note_type(name, *found[name])
         types, rows = self._decided_types(), len(digests)
         arrays = {
@@ -213,11 +216,16 @@ class Spool:
     # Records that can't be stored
 
     def _wrong(
-        self, records: list[dict[str, Any]], values: Mapping[str, Sequence[Any]], *, maybe_unencodable: bool
+        self,
+        records: list[dict[str, Any]],
+        values: Mapping[str, Sequence[Any]],
+        created: pa.Array | None,
+        *,
+        maybe_unencodable: bool,
     ) -> set[int]:
         """The places of records that can't be stored, which are kept aside."""
         wrong_keys = self._wrong_keys(values)
-        reasons = {**self._wrong_times(values)}
+        reasons = self._wrong_times(values) if created is None else {}
         if maybe_unencodable:
             reasons |= _unencodable(records)
         reasons |= wrong_keys
@@ -241,10 +249,8 @@ class Spool:
         return id_text([record[field] for field in self._primary_key])
 
     def _wrong_times(self, values: Mapping[str, Sequence[Any]]) -> dict[int, str]:
-        """Why records can't be stored, by their place. The whole column is tried first: most are fine."""
-        created = values.get(self._created_field(), ())
-        if timestamps(created) is not None:
-            return {}
+        """Why records can't be stored, by their place, where created_at is not an instant in all of them."""
+        created = values[self._created_field()]
         wrong = (i for i, value in enumerate(created) if value is not None and instant(value) is None)
         return dict.fromkeys(wrong, "created_at is not a point in time")
 

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from messaging_assets.api.digests import Digests, key_digest, value_digest
+from messaging_assets.api.digests import Digests, key_digest, value_digests
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.warehouse.columns import EXACT_IN_DOUBLE, ColumnType, column_type_of
 from messaging_assets.warehouse.errors import WarehouseUnusableError
@@ -152,7 +152,9 @@ def missing_keys(
 
 def _key_digests(batch: pa.RecordBatch, key: Sequence[str]) -> Digests:
     if len(key) == 1:
-        digests = [value_digest(value) for value in batch.column(0).to_pylist()]
+        digests = value_digests(batch.column(0).to_pylist())
     else:
         digests = [key_digest(row, key) for row in batch.select(list(key)).to_pylist()]
-    return np.array([0 if digest is None else digest for digest in digests], dtype=np.int64)
+    if None in digests:
+        digests = [0 if digest is None else digest for digest in digests]
+    return np.array(digests, dtype=np.int64)
