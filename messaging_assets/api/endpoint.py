@@ -45,6 +45,12 @@ class _PendingPage:
         self._answer = answer
         self._decode = decode
         self._usage = usage
+        # The answer that was asked for again.
+        self._decoded: ApiResponse | None = None
+
+    def body(self) -> bytes:
+        """Waits for the answer as it came; after `result` it is the body of that page."""
+        return (self._decoded or self._answer.result()).body
 
     def result(self) -> Page:
         """Waits for the page; what is no page is asked for again, as the error handler allows."""
@@ -53,7 +59,11 @@ class _PendingPage:
             return self._decode(answer)
         except MalformedPageError as error:
             spoiled = SpoiledAnswer(error, answer.attempts)
-        return self._transport.call(self._request, self._decode, self._usage, spoiled)
+        return self._transport.call(self._request, self._decode_again, self._usage, spoiled)
+
+    def _decode_again(self, answer: ApiResponse) -> Page:
+        self._decoded = answer
+        return self._decode(answer)
 
     def cancel(self) -> bool:
         """Gives it up."""

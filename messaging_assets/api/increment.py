@@ -21,7 +21,8 @@ from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.proof import OrderEvidence, Verdict, order_values
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
-from messaging_assets.api.sweep import PageFetcher, PendingPage, SweepProgress
+from messaging_assets.api.sweep import SweepProgress
+from messaging_assets.api.window import PageFetcher, PendingPage
 
 # A list of so few pages is read as a whole: that costs the same and shows edits as well.
 PAGES_NOT_WORTH_IT = 3

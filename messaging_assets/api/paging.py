@@ -151,6 +151,21 @@ class AnchoredPaging:
             return self._wholly_known(offset, len(keys), total, has_more)
         return self._accept(offset, len(keys), offset + keyed[-1], total, has_more)
 
+    def receive_next(self, offset: int, rows: int, *, total: int | None, has_more: bool | None) -> Step:
+        """Does what `receive` does with a page of which all rows have keys and the first alone is known.
+
+        Args:
+            offset: Where the page was asked for.
+            rows: How many rows it has; two at least.
+            total: The length of the list that the server reported with the page, where it did.
+            has_more: Whether the server said that the list goes on, where it did.
+        """
+        self._identical_pages = 0
+        self.page_size = max(self.page_size, rows)
+        self.delivered += rows - 1
+        self._holds_keys = True
+        return self._accept(offset, rows, offset + rows - 1, total, has_more)
+
     def _may_start_here(self, offset: int) -> bool:
         """Whether a page without a known row can be taken: nothing can stand unread before it."""
         if offset == self._start:

@@ -188,8 +188,10 @@ class _Order:
         self._rising.restore(state[0])
         self._falling.restore(state[1])
 
-    def break_off(self) -> None:
-        self._rising.holds = self._falling.holds = False
+    def break_off(self, *, but: str | None = None) -> None:
+        """Gives up both directions, or one of them."""
+        self._rising.holds &= but == "ascending"
+        self._falling.holds &= but == "descending"
 
     def holds(self, direction: str) -> bool:
         """Whether the list rises (`ascending`) or falls, or is too short to tell."""
@@ -245,6 +247,16 @@ class OrderEvidence:
         if len(instants) > 1 and (instants[0] == instants[1] or instants[-1] == instants[-2]):
             self._created.break_off()
 
+    def rely_on(self, order: str) -> None:
+        """Takes it that pages which nobody looks at go on in an order, the only one known of them.
+
+        Args:
+            order: The order in the words of `shown`. The next page that is added is the last of these pages.
+        """
+        found, direction = self._named(order)
+        for candidate in (self._both, self._created, self._ids):
+            candidate.break_off(but=direction if candidate is found else None)
+
     def state(self) -> dict[str, Any]:
         """All that was watched so far, as JSON values, for a later run to go on from."""
         orders = [self._both, self._created, self._ids]
@@ -281,9 +293,14 @@ class OrderEvidence:
 
     def is_in(self, order: str) -> bool:
         """Whether the pages so far are in an order, given in the words of `shown`."""
-        name, _, direction = order.rpartition(", ")
-        found = {"created_at and id": self._both, "created_at": self._created, "id": self._ids}[name]
+        found, direction = self._named(order)
         return found.holds(direction)
+
+    def _named(self, order: str) -> tuple[_Order, str]:
+        name, _, direction = order.rpartition(", ")
+        return {"created_at and id": self._both, "created_at": self._created, "id": self._ids}[
+            name
+        ], direction
 
 
 def order_values(

@@ -16,6 +16,7 @@ from messaging_assets.api.digests import key_digests
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.filter import Filter, FilteredList, filter_of
+from messaging_assets.api.page_memory import PageMemory
 from messaging_assets.api.proof import Verdict
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
 from messaging_assets.api.source import Api, offset_settings
@@ -49,7 +50,11 @@ class Reading(Protocol):
 
 
 def open_reading(
-    api: Api, resource: Resource, index: RowIndex, resume_from: Checkpoint | None = None
+    api: Api,
+    resource: Resource,
+    index: RowIndex,
+    resume_from: Checkpoint | None = None,
+    memory: PageMemory | None = None,
 ) -> Reading:
     """Chooses how to read a resource.
 
@@ -58,12 +63,29 @@ def open_reading(
         resource: The resource.
         index: The rows held; it is brought up to date.
         resume_from: Where an earlier run stopped, for a resource that is swept.
+        memory: What is remembered of its pages, for a resource whose pages are.
     """
     if is_swept(resource):
         by_filter = filter_of(resource)
         pages = EndpointPages(api, resource, params=by_filter.params(None) if by_filter else {})
-        return Sweep(pages, index, resource.primary_key, resume_from=resume_from)
+        return Sweep(
+            pages,
+            index,
+            resource.primary_key,
+            resume_from=resume_from,
+            remembers=remembers_pages(resource, index),
+            memory=memory,
+        )
     return Stream(api, resource, index)
+
+
+def remembers_pages(resource: Resource, index: RowIndex) -> bool:
+    """Whether the pages of a resource are remembered, to be recognised when it is swept again.
+
+    A first sync has enough to do, and what is appended is compared with nothing. With a filter whole sweeps
+    are rare, and the cursor takes every row.
+    """
+    return index.held_before > 0 and is_swept(resource) and filter_of(resource) is None
 
 
 def open_filtered(

@@ -20,6 +20,8 @@ from messaging_assets.api.digests import Digests
 RECENT_ROWS = 50_000
 # The most bits of a key that lead to its place; up to there a bucket holds some fifty keys.
 MOST_BUCKET_BITS = 18
+# Keys that are looked for at once where there are very many.
+KEYS_AT_ONCE = 100_000
 # A sorted run takes in others until it has so many times their rows: each page is looked up in every run.
 LARGER_RUN = 16
 
@@ -100,8 +102,8 @@ def _interleaved(ours: NDArray[np.bool_], own: NDArray[Any], others: NDArray[Any
 
 
 def _sort_by_first(*columns: NDArray[Any]) -> None:
-    """Sorts parallel arrays in place by the first of them; equal keys keep their order."""
-    order = np.argsort(columns[0], kind="stable")
+    """Sorts parallel arrays in place by the first of them; equal keys stand in any order."""
+    order = np.argsort(columns[0])
     for column in columns:
         column[:] = column[order]
 
@@ -176,13 +178,62 @@ class RowIndex:
             self._compact()
         return changes
 
+    def places_of(self, contents: Digests) -> NDArray[np.int32]:
+        """Where the rows are that were held before the sync, live, and say exactly this; -1 where none is.
+
+        Args:
+            contents: Content digests, any number of them. A row's key is part of its content.
+
+        Returns:
+            Places for `see_again` and `contents_at`.
+        """
+        stored = self._stored.contents
+        order = np.argsort(stored).astype(np.int32)
+        in_order = _Places(stored[order])
+        places = np.full(len(contents), -1, dtype=np.int32)
+        for first in range(0, len(contents), KEYS_AT_ONCE):
+            found = in_order.find(contents[first : first + KEYS_AT_ONCE])
+            held = np.flatnonzero(found >= 0)
+            at = order[found[held]]
+            places[first + held] = np.where(self._living[at], at, -1)
+        return places
+
+    def see_again(self, places: NDArray[np.int32]) -> bool:
+        """Marks rows as seen as they are held, if of them the first alone was seen in this pass.
+
+        Args:
+            places: Where they are (`places_of`).
+
+        Returns:
+            Whether it was so; if not, nothing is marked.
+        """
+        passes = self._stored.passes
+        seen = passes.take(places) == self._pass
+        if not seen[0] or np.count_nonzero(seen) != 1:
+            return False
+        passes.put(places, self._pass)
+        self.seen += len(places) - 1
+        return True
+
+    def see_contents(self, contents: Digests) -> None:
+        """Marks the rows held before the sync that live and say exactly this as seen in this pass."""
+        places, passes = np.unique(self.places_of(contents)), self._stored.passes
+        unseen = places[(places >= 0) & (passes[places] != self._pass)]
+        passes[unseen] = self._pass
+        self.seen += len(unseen)
+
+    def contents_at(self, places: NDArray[np.int32]) -> Digests:
+        """The content digests of rows that were held before the sync, as they are now."""
+        return self._stored.contents.take(places)
+
     def unseen(self, passes: int = 1) -> "UnseenKeys":
         """The living rows held before the sync that none of the last `passes` passes delivered."""
         stored = self._stored
         missed = stored.passes <= max(0, self._pass - passes)
-        keys = np.unique(stored.keys[missed & self._living])
+        keys = stored.keys[missed & self._living]
         if not len(keys):
             return UnseenKeys()
+        keys = np.unique(keys)
         # A table that was appended to holds keys more than once; one row of a key stands for all of them.
         return UnseenKeys(keys[_Places(stored.keys[~missed]).find(keys) < 0])
 
@@ -219,7 +270,8 @@ class RowIndex:
         left = np.flatnonzero(elsewhere)
         if len(left):
             recent = keys if len(left) == len(keys) else [keys[i] for i in left.tolist()]
-            changes[left] = self._record_recent(recent, contents[left].tolist())
+            for place, change in self._record_recent(recent, contents[left].tolist()):
+                changes[left[place]] = change
         return changes
 
     def _record_held(self, run: _Run, positions: NDArray[np.intp], contents: Digests) -> NDArray[np.intp]:
@@ -233,16 +285,18 @@ class RowIndex:
             return np.full(len(positions), Change.UNCHANGED)
         return np.where(differs, Change.CHANGED, np.where(again, Change.REPEATED, Change.UNCHANGED))
 
-    def _record_recent(self, keys: Sequence[int], contents: list[int]) -> list[Change]:
+    def _record_recent(self, keys: Sequence[int], contents: list[int]) -> list[tuple[int, Change]]:
+        """Records rows that no run holds; gives the places of those that are not new, and what they are."""
         fresh = dict(zip(keys, contents, strict=True))
         repeated = self._recent.keys() & fresh.keys()
-        changes = [Change.NEW] * len(keys)
-        for i, (key, content) in enumerate(fresh.items()) if repeated else ():
-            if key in repeated:
-                changes[i] = Change.REPEATED if self._recent[key] == content else Change.CHANGED
+        known = [
+            (place, Change.REPEATED if self._recent[key] == content else Change.CHANGED)
+            for place, (key, content) in enumerate(fresh.items() if repeated else ())
+            if key in repeated
+        ]
         self._recent.update(fresh)
         self.seen += len(fresh) - len(repeated)
-        return changes
+        return known
 
     def _compact(self) -> None:
         """Moves the recent rows into a sorted run; runs of similar size are merged, so that few remain."""

@@ -1,22 +1,21 @@
 """A sweep: reading a whole list by anchored paging until it is proved complete, pages side by side.
 
-It drives `paging` over the transport, keeps `row_index` up to date and asks `proof` for the verdict. What
-becomes of the rows belongs to the warehouse.
+It drives `paging` over pages that are asked for ahead of time (`window`), keeps `row_index` up to date and
+asks `proof` for the verdict. What becomes of the rows belongs to the warehouse.
 """
 
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from messaging_assets.api.delivery import Delivery, compare
 from messaging_assets.api.digests import key_digests
-from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
-from messaging_assets.api.paging import AnchoredPaging
+from messaging_assets.api.page_memory import PageMemory, PageNote, PageRecogniser
+from messaging_assets.api.paging import AnchoredPaging, Step
 from messaging_assets.api.proof import (
     OrderEvidence,
     PassCounts,
@@ -26,12 +25,10 @@ from messaging_assets.api.proof import (
     order_values,
 )
 from messaging_assets.api.row_index import RowIndex, UnseenKeys
+from messaging_assets.api.window import PageFetcher, PageWindow, TakenPage
 
 # A pass that can't be proved is repeated: the second can agree with the first, the third with the second.
 MAX_PASSES = 4
-# Pages to have asked for or at hand, for each that may be under way, where the length of the list is known:
-# so the line is not idle while rows are typed and written.
-PAGES_AT_HAND = 4
 # The last look reads on until it meets an unchanged row of the first page, for at most this many pages.
 MAX_LOOKS = 20
 # A list that grows at its end while it is read must end as well: rows created this long after the pass
@@ -39,31 +36,6 @@ MAX_LOOKS = 20
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # Where that can't be told, such a list is read until it has doubled, and so many pages more.
 MOST_PAGES_BEYOND = 10
-
-
-class PendingPage(Protocol):
-    """A page that was asked for."""
-
-    def result(self) -> Page:
-        """Waits for it."""
-
-    def cancel(self) -> bool:
-        """Gives it up."""
-
-
-class PageFetcher(Protocol):
-    """Fetches pages of a list; the transport's side of a sweep."""
-
-    limit: int
-    start: int
-    maximum_offset: int | None
-    in_flight: int
-
-    def fetch(self, offset: int, limit: int) -> PendingPage:
-        """Asks for a page and returns at once."""
-
-    def fetch_all(self, offsets: Sequence[int], limit: int) -> Sequence[PendingPage]:
-        """Asks for several pages and returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +72,7 @@ class SweepProgress:
         rows: Distinct rows seen in the pass under way.
         total: What the server said last of the list's length.
         passes: Passes begun.
+        recognised: Pages that were taken without being parsed.
         resumed: Rows that an earlier run, on which this one goes on, had delivered.
         page_size: The largest page seen.
         order: What the list is ordered by, as far as that was shown and ties its pages together.
@@ -110,6 +83,7 @@ class SweepProgress:
     rows: int = 0
     total: int | None = None
     passes: int = 0
+    recognised: int = 0
     drift_repaired: int = 0
     keyless: int = 0
     resumed: int = 0
@@ -135,6 +109,10 @@ class _Pass:
     first_page: list[list[Any]] = field(default_factory=list)
     # How many rows were seen when only rows younger than the pass were left, None before.
     rows_when_passed: int | None = None
+    # Whether the page taken last is one to be remembered.
+    is_noted: bool = False
+    # The page taken last, if it was recognised: the order of the list goes on from its last row.
+    unread: TakenPage | None = None
 
 
 class Sweep:
@@ -149,6 +127,8 @@ class Sweep:
             that it delivered are recorded.
         page_size: The largest page that the server is known to return: a shorter one is then known to be
             short from the first page on.
+        remembers: Whether the deliveries say what to remember of their pages.
+        memory: What an earlier sweep has remembered. A page that it recognises is not parsed.
 
     Raises (while iterating):
         ApiError: A page could not be had, or the pages contradict each other.
@@ -162,9 +142,14 @@ class Sweep:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         resume_from: Checkpoint | None = None,
         page_size: int = 0,
+        *,
+        remembers: bool = False,
+        memory: PageMemory | None = None,
     ) -> None:
         self.progress = SweepProgress()
         self.index = index
+        self._remembers = remembers or memory is not None
+        self._recogniser = None if memory is None else PageRecogniser(memory, index)
         self._fetcher = fetcher
         self._primary_key = primary_key
         self._now = now
@@ -202,6 +187,8 @@ class Sweep:
         first = self._first_pass
         if first.paging.anchor is None:
             return None
+        if first is self._pass:
+            self._read_order()
         return Checkpoint(
             anchor=first.paging.anchor,
             page_size=first.paging.page_size,
@@ -250,23 +237,13 @@ class Sweep:
     def _read_pass(self) -> Iterator[Delivery]:
         paging, order, counts = self._pass.paging, self._pass.order, self._pass.counts
         began = self._now()
-        with _Window(self._fetcher, paging) as window:
+        with PageWindow(self._fetcher, paging) as window:
             while paging.next_offset is not None:
                 offset = paging.next_offset
-                page = window.take(offset)
-                keys = key_digests(page.records, self._primary_key)
-                self._known = self.index.seen_among([key for key in keys if key is not None])
-                step = paging.receive(offset, keys, total=page.total, has_more=page.has_more)
-                self._note_total(page)
-                if step.accepted:
-                    order.add_page(
-                        *order_values(page.records, keys, self._primary_key[0]),
-                        first_unread=self._first_unread(keys),
-                        is_last=step.finished,
-                    )
-                    delivery = self._deliver(page.records, keys)
-                    if offset == self._fetcher.start:
-                        self._pass.first_page = self._keys_and_contents(delivery)
+                taken = window.take(offset)
+                step, delivery = self._recognise(taken) or self._look_at(taken)
+                window.note(counts.total_after)
+                if delivery is not None:
                     yield delivery
                 if self._ends_here(passed=order.has_passed(began + CLOCK_TOLERANCE)):
                     break
@@ -276,6 +253,84 @@ class Sweep:
         counts.drift_repaired = paging.drift_repaired
         counts.unanchored = paging.unanchored
         self.progress.drift_repaired += paging.drift_repaired
+
+    def _look_at(self, taken: TakenPage) -> tuple[Step, Delivery | None]:
+        """Parses a page and takes its rows, if it ties in with the rows known."""
+        paging, offset = self._pass.paging, taken.offset
+        page = taken.page()
+        keys = key_digests(page.records, self._primary_key)
+        self._known = self.index.seen_among([key for key in keys if key is not None])
+        if self._is_next(keys) and offset != self._fetcher.start:
+            first_unread: int | None = 1
+            step = paging.receive_next(offset, len(keys), total=page.total, has_more=page.has_more)
+        else:
+            first_unread = self._first_unread(keys)
+            step = paging.receive(offset, keys, total=page.total, has_more=page.has_more)
+        self._note_total(page.total)
+        if not step.accepted:
+            return step, None
+        self._read_order()
+        values = order_values(page.records, keys, self._primary_key[0])
+        self._pass.order.add_page(*values, first_unread=first_unread, is_last=step.finished)
+        note = self._note(taken, page, keys)
+        self._go_on_from(note)
+        delivery = self._deliver(page.records, keys, note)
+        if offset == self._fetcher.start:
+            self._pass.first_page = self._keys_and_contents(delivery)
+        return step, delivery
+
+    # Pages that are remembered
+
+    def _recognise(self, taken: TakenPage) -> tuple[Step, Delivery] | None:
+        """Takes a page without parsing it, if it is one of the last sweep and nothing about it can be new.
+
+        The first page is always parsed: a last look is compared with its rows. In a later pass the rows are
+        not what they were when they were looked up.
+        """
+        recogniser = self._recogniser
+        if recogniser is None or self.progress.passes > 1 or taken.offset == self._fetcher.start:
+            return None
+        note = recogniser.take(taken.digest())
+        if note is None:
+            return None
+        contents = recogniser.contents(note)
+        step = self._pass.paging.receive_next(
+            taken.offset, len(contents), total=note.total, has_more=note.has_more
+        )
+        self._note_total(note.total)
+        if self._pass.unread is None:
+            self._pass.order.rely_on(recogniser.order)
+        self._pass.unread = taken
+        delivery = Delivery.of_recognised(note, contents)
+        self.progress.note(delivery, self.index)
+        self.progress.recognised += 1
+        return step, delivery
+
+    def _read_order(self) -> None:
+        """Parses the last of the pages that were recognised, from which the order of the list goes on."""
+        taken, self._pass.unread = self._pass.unread, None
+        if taken is None:
+            return
+        records = taken.page().records
+        keys = key_digests(records, self._primary_key)
+        values = order_values(records, keys, self._primary_key[0])
+        self._pass.order.add_page(*values, first_unread=1, is_last=False)
+
+    def _note(self, taken: TakenPage, page: Page, keys: list[int | None]) -> PageNote | None:
+        """What to remember of a page that was parsed, if it is one that can be recognised."""
+        is_plain = len(keys) > 1 and None not in keys and len(set(keys)) == len(keys)
+        if not self._remembers or not is_plain:
+            return None
+        digest = taken.digest()
+        follows = self._pass.is_noted and self._is_next(keys)
+        entry = None if self._recogniser is None else self._recogniser.entry_of(digest)
+        return PageNote(digest, page.total, page.has_more, follows, entry)
+
+    def _go_on_from(self, note: PageNote | None) -> None:
+        """Takes note of a page that was parsed, on which the next one may follow."""
+        self._pass.is_noted = note is not None
+        if self._recogniser is not None:
+            self._recogniser.go_on_from(None if note is None else note.entry)
 
     def _ends_here(self, *, passed: bool) -> bool:
         """Whether to stop although the list goes on, since it grows at its end as fast as it is read.
@@ -305,7 +360,7 @@ class Sweep:
         for _ in range(MAX_LOOKS):
             page = self._fetcher.fetch(offset, self._fetcher.limit).result()
             keys = key_digests(page.records, self._primary_key)
-            self._note_total(page)
+            self._note_total(page.total)
             missed = self.index.seen
             delivery = self._deliver(page.records, keys)
             yield delivery
@@ -321,8 +376,8 @@ class Sweep:
             offset += max(1, len(page.records) - 1)
         self._pass.counts.distinct = self.index.seen
 
-    def _deliver(self, records: list[Any], keys: list[int | None]) -> Delivery:
-        delivery = compare(self.index, records, keys)
+    def _deliver(self, records: list[Any], keys: list[int | None], note: PageNote | None = None) -> Delivery:
+        delivery = compare(self.index, records, keys, note)
         self.progress.note(delivery, self.index)
         self._pass.counts.keyless += len(delivery.keyless)
         return delivery
@@ -333,12 +388,17 @@ class Sweep:
             for record, content in zip(delivery.seen, delivery.seen_contents.tolist(), strict=True)
         ]
 
-    def _note_total(self, page: Page) -> None:
+    def _note_total(self, total: int | None) -> None:
         counts = self._pass.counts
-        self.progress.total = page.total
-        counts.total_after = page.total
+        self.progress.total = total
+        counts.total_after = total
         if counts.total_before is None:
-            counts.total_before = page.total
+            counts.total_before = total
+
+    def _is_next(self, keys: list[int | None]) -> bool:
+        """Whether the first row of a page alone is known, as it is of most pages."""
+        is_first_known = len(keys) > 1 and self._known == {keys[0]}
+        return is_first_known and None not in keys and keys.count(keys[0]) == 1
 
     def _first_unread(self, keys: list[int | None]) -> int | None:
         """The place, among the rows with a key, of the first one behind the last known one."""
@@ -360,77 +420,3 @@ class Sweep:
         )
         paging.page_size = self._page_size
         return paging
-
-
-class _Window:
-    """Pages asked for ahead of time, at the offsets where paging will want them if nothing moves.
-
-    A page that is wanted elsewhere than predicted is thrown away. The window opens slowly, one page more
-    with each page that came as predicted, so that small lists and restless ones cost no extra requests.
-    """
-
-    def __init__(self, fetcher: PageFetcher, paging: AnchoredPaging) -> None:
-        self._fetcher = fetcher
-        self._paging = paging
-        self._pages: deque[tuple[int, PendingPage]] = deque()
-        self._width = 1
-        self._total: int | None = None
-        self._closed = False
-        self._fetched_ahead = False
-
-    def __enter__(self) -> "_Window":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._discard()
-
-    def take(self, offset: int) -> Page:
-        """The page at an offset, fetched ahead or now; asks for the next ones meanwhile."""
-        self._fetched_ahead = bool(self._pages) and self._pages[0][0] == offset
-        if self._fetched_ahead:
-            self._widen()
-            _, pending = self._pages.popleft()
-        else:
-            self._width = 1 if self._pages else self._width
-            self._discard()
-            pending = self._fetcher.fetch(offset, self._paging.limit)
-        self._fill(offset)
-        try:
-            page = pending.result()
-        except ApiError as error:
-            error.add_place(f"offset {offset}")
-            raise
-        self._total = page.total
-        if not self._pages:
-            self._widen()
-        return page
-
-    def _widen(self) -> None:
-        pages = 1 if self._total is None else PAGES_AT_HAND
-        self._width = min(pages * self._fetcher.in_flight, self._width + 1)
-
-    def close(self) -> bool:
-        """Stops fetching ahead; says whether the page taken last had been fetched ahead."""
-        self._discard()
-        self._closed = True
-        return self._fetched_ahead
-
-    def _fill(self, offset: int) -> None:
-        """Asks for the next pages, for as many at once as may be under way: each time costs a wake-up."""
-        stride = self._paging.page_size - 1
-        at_hand = len(self._pages)
-        if stride < 1 or self._closed or at_hand >= (PAGES_AT_HAND - 1) * self._fetcher.in_flight:
-            return
-        last = self._pages[-1][0] if self._pages else offset
-        ends = [end for end in (self._total, self._paging.maximum_offset) if end is not None]
-        predicted = range(last + stride, last + stride * (self._width - at_hand), stride)
-        offsets = [ahead for ahead in predicted if ahead < min(ends, default=math.inf)]
-        if offsets:
-            self._pages.extend(
-                zip(offsets, self._fetcher.fetch_all(offsets, self._paging.limit), strict=True)
-            )
-
-    def _discard(self) -> None:
-        for _, pending in self._pages:
-            pending.cancel()
-        self._pages.clear()

@@ -46,6 +46,10 @@ class WarehouseLocation:
         """The folder of the rows on their way to staging."""
         return self.work / "spool" / connection / resource
 
+    def pages(self, connection: str, resource: str) -> Path:
+        """The file in which the pages of a resource's last sweep are remembered."""
+        return self.work / "pages" / connection / f"{resource}.parquet"
+
     def pipelines(self, connection: str, resource: str) -> Path:
         """The folder in which the dlt pipeline of a resource works."""
         return self.work / "dlt" / connection / resource

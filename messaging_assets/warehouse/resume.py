@@ -9,19 +9,21 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messaging_assets.api.connection import Resource
 from messaging_assets.api.delivery import Delivery
-from messaging_assets.api.digests import key_digest
+from messaging_assets.api.digests import Digests, key_digest
 from messaging_assets.api.page import field_values, parse_json
 from messaging_assets.api.reading import Reading
 from messaging_assets.api.row_index import RowIndex
@@ -37,7 +39,7 @@ ROWS_BETWEEN_CHECKPOINTS = 200_000
 KEPT_SECONDS = 24 * 3600
 STATE = "state.json"
 # The version of the files' shape; files of another version are not gone on from.
-VERSION = 2
+VERSION = 3
 
 
 @contextmanager
@@ -90,13 +92,22 @@ class Leftover:
         """
         spool.restore(self.spool)
         index.begin_pass()
+        # Of pages that were recognised nothing but the contents is kept: they are as the table holds them, so
+        # that what other pages said of the same rows counts after them.
+        held = [rows["contents"] for rows in self._pages() if "keys" not in rows]
+        if held:
+            index.see_contents(np.array(list(chain.from_iterable(held)), dtype=np.int64))
+        for rows in self._pages():
+            if "keys" not in rows:
+                continue
+            keys = rows["keys"] if len(primary_key) > 1 else ([key] for key in rows["keys"])
+            records = (dict(zip(primary_key, key, strict=True)) for key in keys)
+            digests = [key_digest(record, primary_key) for record in records]
+            index.record([key for key in digests if key is not None], rows["contents"])
+
+    def _pages(self) -> Iterator[dict[str, Any]]:
         for file in self.seen:
-            for page in file.read_bytes().splitlines():
-                rows = parse_json(page)
-                keys = rows["keys"] if len(primary_key) > 1 else ([key] for key in rows["keys"])
-                records = (dict(zip(primary_key, key, strict=True)) for key in keys)
-                digests = [key_digest(record, primary_key) for record in records]
-                index.record([key for key in digests if key is not None], rows["contents"])
+            yield from map(parse_json, file.read_bytes().splitlines())
 
 
 def basis_of(resource: Resource, address: str, content_version: str, rows_held: int) -> str:
@@ -182,6 +193,8 @@ class Checkpoints:
         self._files = {file.name: file.stat().st_size for file in leftover.seen} if leftover else {}
         # Of each page a line as it goes to the file: as objects the keys would take ten times the memory.
         self._pages: list[bytes] = []
+        # Of each page that was recognised the contents of its rows.
+        self._recognised: list[Digests] = []
         self._rows = 0
 
     def note(self, delivery: Delivery, reading: Reading) -> None:
@@ -192,16 +205,19 @@ class Checkpoints:
         """
         if reading.progress.passes > 1:
             return
-        field, *others = self._primary_key
-        keys: list[Any] = (
-            [[record[name] for name in self._primary_key] for record in delivery.seen]
-            if others
-            else field_values(delivery.seen, field)
-        )
-        self._pages.append(_line({"keys": keys, "contents": delivery.seen_contents.tolist()}))
-        self._rows += len(keys)
+        if delivery.is_recognised:
+            self._recognised.append(delivery.seen_contents)
+        else:
+            self._pages.append(_line(delivery.seen_contents, self._keys(delivery.seen)))
+        self._rows += len(delivery.seen_contents)
         if self._rows >= ROWS_BETWEEN_CHECKPOINTS or self._clock() - self._saved >= self._seconds:
             self._save(reading)
+
+    def _keys(self, records: Sequence[dict[str, Any]]) -> list[Any]:
+        field, *others = self._primary_key
+        if others:
+            return [[record[name] for name in self._primary_key] for record in records]
+        return field_values(records, field)
 
     def save_last(self, reading: Reading) -> None:
         """Saves what came since the last checkpoint, if the reading was long enough to have had one.
@@ -217,7 +233,7 @@ class Checkpoints:
         if checkpoint is None:
             return
         with readable_os_errors(self._folder):
-            if self._pages:
+            if self._pages or self._recognised:
                 self._write_seen()
             state = {
                 "basis": self._basis,
@@ -233,13 +249,18 @@ class Checkpoints:
 
     def _write_seen(self) -> None:
         name = f"seen-{len(self._files):06}.json"
+        if self._recognised:
+            self._pages.append(_line(np.concatenate(self._recognised)))
         self._files[name] = (self._folder / name).write_bytes(b"\n".join(self._pages))
-        self._pages, self._rows = [], 0
+        self._pages, self._recognised, self._rows = [], [], 0
 
 
-def _line(page: dict[str, Any]) -> bytes:
+def _line(contents: Digests, keys: list[Any] | None = None) -> bytes:
+    page: dict[str, Any] = {"contents": contents}
+    if keys is not None:
+        page["keys"] = keys
     try:
-        return orjson.dumps(page)
+        return orjson.dumps(page, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         # orjson refuses integers beyond 64 bits and lone surrogates.
-        return json.dumps(page).encode()
+        return json.dumps({**page, "contents": contents.tolist()}).encode()

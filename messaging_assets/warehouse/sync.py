@@ -2,7 +2,8 @@
 
 Each step stands in a module of its own: reading (`messaging_assets.api.reading`), typing and keeping aside
 (`spool`), dlt's load (`staging`), the transaction (`publish`), what may be marked (`deletions`), the books
-(`ledger`). Whoever calls this gets a result or a typed error; either way the ledger has a row.
+(`ledger`), what is remembered of the pages (`page_file`). Whoever calls this gets a result or a typed error;
+either way the ledger has a row.
 """
 
 import contextlib
@@ -20,8 +21,9 @@ from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import ApiError, MessagingError
 from messaging_assets.api.filter import Cursor, filter_of
 from messaging_assets.api.increment import HeldRows, Increment, NotInOrderError
+from messaging_assets.api.page_memory import PageMemory
 from messaging_assets.api.proof import Verified
-from messaging_assets.api.reading import Reading, is_swept, open_filtered, open_reading
+from messaging_assets.api.reading import Reading, is_swept, open_filtered, open_reading, remembers_pages
 from messaging_assets.api.row_index import UnseenKeys
 from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
@@ -38,6 +40,7 @@ from messaging_assets.warehouse.ledger import LedgerEntry, ensure_bookkeeping, k
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.locks import sync_lock
 from messaging_assets.warehouse.memory import MEMORY_LIMIT, with_enough_memory
+from messaging_assets.warehouse.page_file import PageFile, basis_of_pages, read_pages
 from messaging_assets.warehouse.progress import Progress, Reporter
 from messaging_assets.warehouse.publish import (
     Published,
@@ -240,33 +243,69 @@ class _Sync:
 
     def _run_sweep(self, stage: Stage, report: Reporter, held: Held, *, accept: bool) -> SyncResult:
         """Reads everything, or goes on where an earlier run was cut off."""
-        key = self.resource.primary_key
-        with spool_folder(self._sweep_folder) as folder:
+        with spool_folder(self._sweep_folder) as folder, self._page_file() as pages:
             basis = self._basis(held)
             leftover = leftover_in(folder, basis)
-            resume_from = None if leftover is None else leftover.checkpoint
-            reading = open_reading(self.api, self.resource, held.index, resume_from=resume_from)
+            reading = open_reading(
+                self.api,
+                self.resource,
+                held.index,
+                resume_from=None if leftover is None else leftover.checkpoint,
+                memory=self._remembered(held),
+            )
             intake = self._intake(folder, held, reading)
             if leftover is not None:
-                leftover.replay(held.index, intake.spool, key)
+                leftover.replay(held.index, intake.spool, self.resource.primary_key)
             checkpoints = Checkpoints(
-                folder, intake.spool, basis, key, seconds=self.checkpoint_seconds, leftover=leftover
+                folder,
+                intake.spool,
+                basis,
+                self.resource.primary_key,
+                seconds=self.checkpoint_seconds,
+                leftover=leftover,
             )
-            try:
-                for delivery in reading:
-                    intake.spool.add(delivery)
-                    intake.cursor.add(delivery.seen)
-                    checkpoints.note(delivery, reading)
-                    report(reading.progress)
-            except ApiError:
-                checkpoints.save_last(reading)
-                raise
+            self._read(intake, checkpoints, pages, report)
             try:
                 intake.spool.finish()
-                return self._load(stage, intake, accept=accept)
+                result = self._load(stage, intake, accept=accept)
             except WarehouseError:
                 checkpoints.save_last(reading)
                 raise
+            self._remember(pages, intake)
+            return result
+
+    def _read(self, intake: Intake, checkpoints: Checkpoints, pages: PageFile, report: Reporter) -> None:
+        reading = intake.reading
+        try:
+            for delivery in reading:
+                intake.spool.add(delivery)
+                intake.cursor.add(delivery.seen)
+                pages.add(delivery)
+                checkpoints.note(delivery, reading)
+                report(reading.progress)
+        except ApiError:
+            checkpoints.save_last(reading)
+            raise
+
+    # The pages of sweeps
+
+    def _page_file(self) -> PageFile:
+        return PageFile(
+            self.location.pages(self.connection.name, self.resource.table),
+            basis_of_pages(self.resource, self._address),
+        )
+
+    def _remembered(self, held: Held) -> PageMemory | None:
+        if not remembers_pages(self.resource, held.index):
+            return None
+        file = self.location.pages(self.connection.name, self.resource.table)
+        return read_pages(file, basis_of_pages(self.resource, self._address))
+
+    def _remember(self, pages: PageFile, intake: Intake) -> None:
+        """Keeps what was noted of the pages, if it is of a whole list, in one pass and in an order."""
+        progress = intake.reading.progress
+        if remembers_pages(self.resource, intake.held.index) and not progress.resumed:
+            pages.keep(progress.order if progress.passes == 1 else None)
 
     @property
     def _sweep_folder(self) -> Path:
@@ -284,8 +323,12 @@ class _Sync:
         return Intake(held, reading, spool, cursor)
 
     def _basis(self, held: Held) -> str:
-        address = self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
-        return basis_of(self.resource, address, held.content_version, held.index.held_before)
+        return basis_of(self.resource, self._address, held.content_version, held.index.held_before)
+
+    @property
+    def _address(self) -> str:
+        """Where the list is, empty for a resource that is read by dlt's own paginators."""
+        return self.api.endpoint_request(self.resource.name).url if is_swept(self.resource) else ""
 
     # Loading
 

@@ -4,9 +4,9 @@ For properties over thousands of histories; what a real server does is tested ag
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from random import Random
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Listing:
     maximum_offset: int | None = None
     asked: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
+    parsed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._clock = self._made = 0
@@ -69,14 +70,14 @@ class Listing:
     def ids(self) -> list[str]:
         return [row["id"] for row in self.list]
 
-    def fetch(self, offset: int, limit: int) -> "Future[Page]":
+    def fetch(self, offset: int, limit: int) -> "_Pending":
         """Answers at once or when the answer is waited for, so that pages arrive in any order."""
         pending = _Pending(self, offset, limit)
         if self.random.random() < 0.5:
-            pending.result()
+            pending.body()
         return pending
 
-    def fetch_all(self, offsets: Sequence[int], limit: int) -> "list[Future[Page]]":
+    def fetch_all(self, offsets: Sequence[int], limit: int) -> "list[_Pending]":
         self.batches.append(len(offsets))
         return [self.fetch(offset, limit) for offset in offsets]
 
@@ -164,15 +165,25 @@ class Listing:
             self.list.insert(0 if self.ordering.endswith("descending") else len(self.list), row)
 
 
-class _Pending(Future[Page]):
+class _Pending:
     """A page that is made when it is first waited for."""
 
     def __init__(self, listing: Listing, offset: int, limit: int) -> None:
-        super().__init__()
         self._request = (listing, offset, limit)
 
-    def result(self, timeout: float | None = None) -> Page:
-        if not self.done():
-            listing, offset, limit = self._request
-            self.set_result(listing.serve(offset, limit))
-        return super().result(timeout)
+    @cached_property
+    def _page(self) -> Page:
+        listing, offset, limit = self._request
+        return listing.serve(offset, limit)
+
+    def body(self) -> bytes:
+        return orjson.dumps([self._page.records, self._page.total, self._page.has_more])
+
+    def result(self) -> Page:
+        page = self._page
+        listing, offset, _ = self._request
+        listing.parsed.append(offset)
+        return page
+
+    def cancel(self) -> bool:
+        return True

@@ -18,8 +18,8 @@ from messaging_assets.api.rate import RateBudget
 from messaging_assets.api.reading import open_reading
 from messaging_assets.api.row_index import RowIndex
 from messaging_assets.api.source import Api
-from messaging_assets.api.sweep import PendingPage
 from messaging_assets.api.transport import ApiRequest, Transport, Usage
+from messaging_assets.api.window import PendingPage
 from messaging_assets.sandbox import Broken, Sandbox
 from messaging_assets_tests.api.fake_clock import FakeClock, OrderlyClock
 from messaging_assets_tests.api.small_server import Received, Reply, SmallServer

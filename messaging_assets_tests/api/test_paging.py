@@ -219,3 +219,35 @@ def test_no_row_that_lived_all_along_is_missed(
         assert rate > 0
         return
     assert paging.unanchored or alive <= seen
+
+
+@settings(deadline=None, max_examples=200, derandomize=True)
+@given(
+    count=st.integers(2, 120),
+    caps=st.lists(st.integers(2, 12), min_size=1, max_size=20),
+    total=st.sampled_from(["right", "wrong", "none"]),
+    has_more=st.sampled_from([None, True]),
+    maximum=st.sampled_from([None, 40]),
+)
+def test_a_page_of_which_the_first_row_alone_is_known_can_be_taken_without_its_keys(
+    count: int, caps: list[int], total: str, has_more: bool | None, maximum: int | None
+) -> None:
+    seen: set[object] = set()
+    by_keys, by_count = (AnchoredPaging(12, seen.__contains__, maximum_offset=maximum) for _ in range(2))
+    said = {"right": count, "wrong": count + 3, "none": None}[total]
+    for number in range(200):
+        offset = by_keys.next_offset
+        if offset is None:
+            break
+        page: list[object] = list(range(offset, min(count, offset + caps[number % len(caps)])))
+        is_regular = len(page) > 1 and [key in seen for key in page] == [True] + [False] * (len(page) - 1)
+        step = by_keys.receive(offset, page, total=said, has_more=has_more)
+        if is_regular:
+            assert by_count.receive_next(offset, len(page), total=said, has_more=has_more) == step
+        else:
+            assert by_count.receive(offset, page, total=said, has_more=has_more) == step
+        state, other = ({**vars(paging), "_is_known": None} for paging in (by_keys, by_count))
+        assert state == other
+        if step.accepted:
+            seen.update(page)
+    assert by_keys.next_offset is None

@@ -176,3 +176,39 @@ def test_a_list_read_up_to_rows_younger_than_a_moment() -> None:
     assert not ASCENDING.has_passed(datetime(2026, 1, 2, 12, tzinfo=UTC))
     assert not DESCENDING.has_passed(datetime(2025, 1, 1, tzinfo=UTC))
     assert not OrderEvidence().has_passed(moment)
+
+
+PAGES = [
+    [("2026-01-01", "b"), ("2026-01-02", "a")],
+    [("2026-01-02", "a"), ("2026-01-03", "c")],
+    [("2026-01-03", "c"), ("2026-01-04", "d")],
+]
+
+
+def relied_on(order: str, *pages: Sequence[tuple[str, object]]) -> OrderEvidence:
+    """The evidence of a list of which all pages but the first and these were recognised."""
+    evidence = order_of(PAGES[0])
+    evidence.rely_on(order)
+    for number, page in enumerate(pages, start=1):
+        created, keys = [created for created, _ in page], [key for _, key in page]
+        evidence.add_page(created, keys, first_unread=1, is_last=number == len(pages))
+    return evidence
+
+
+def test_of_pages_that_nobody_looks_at_one_order_is_known() -> None:
+    assert relied_on("created_at, ascending", *PAGES[2:]).shown == "created_at, ascending"
+    both = relied_on("created_at and id, ascending", *PAGES[2:])
+    assert both.shown == "created_at and id, ascending"
+    assert not both.is_in("created_at, ascending")
+    assert not both.is_in("created_at and id, descending")
+
+
+def test_an_order_that_does_not_hold_is_not_made_to_hold_by_relying_on_it() -> None:
+    assert relied_on("created_at and id, descending", *PAGES[2:]).shown is None
+    assert relied_on("id, ascending", *PAGES[2:]).shown is None
+
+
+def test_the_order_goes_on_from_the_last_page_that_was_recognised() -> None:
+    older = [("2026-01-03", "e"), ("2026-01-03", "f")]
+    assert relied_on("created_at and id, ascending", PAGES[2], older).shown is None
+    assert relied_on("created_at and id, ascending", PAGES[1], older).shown == "created_at and id, ascending"

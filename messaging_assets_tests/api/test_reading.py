@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from messaging_assets.api.connection import connection_from_dict
+from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import (
     ForbiddenError,
     MalformedPageError,
@@ -115,6 +117,18 @@ def test_an_answer_that_is_no_page_is_tried_again_and_never_an_empty_page(kind: 
         with pytest.raises(MalformedPageError):
             read(sandbox, listed("messages", **NO_RETRIES))
         assert sandbox.count("/v1/messages") == 1
+
+
+def test_the_body_of_a_page_that_was_asked_for_again_is_that_of_the_page() -> None:
+    once = Faults(broken=(Broken("null_data", times=1, resource="messages"),))
+    with Sandbox(messages=9, faults=once) as sandbox:
+        api, connection = connected(guide(sandbox, listed("messages", error_handler={"backoff_factor": 0})))
+        with api:
+            page = EndpointPages(api, connection.resource("messages")).fetch(0, 5)
+            assert orjson.loads(page.body())["data"] is None
+            records = page.result().records
+            assert len(records) == 5
+            assert orjson.loads(page.body())["data"] == records
 
 
 def test_a_refused_resource_is_told() -> None:

@@ -112,3 +112,52 @@ def test_a_key_that_stands_more_than_once_is_seen_as_a_whole() -> None:
     index.begin_pass()
     index.record([5], [1])
     assert index.unseen().mask(np.array([5, 7])).tolist() == [False, True]
+
+
+def held_index() -> RowIndex:
+    """Four rows; the second is marked as deleted."""
+    return RowIndex(
+        np.array([40, 10, 30, 20]), np.array([4, 1, 3, 2]), np.array([True, False, True, True], np.bool_)
+    )
+
+
+def test_rows_are_found_by_what_they_say_if_they_live() -> None:
+    index = held_index()
+    places = index.places_of(np.array([3, 4, 2, 1, 5, 3]))
+    assert (places >= 0).tolist() == [True, True, True, False, False, True]
+    assert index.contents_at(places[:3]).tolist() == [3, 4, 2]
+    assert RowIndex().places_of(np.array([1])).tolist() == [-1]
+
+
+@pytest.mark.parametrize("seen", [[], [30], [40, 30], [40, 20], [40, 30, 20]])
+def test_rows_are_seen_again_only_where_the_first_alone_was_seen(seen: list[int]) -> None:
+    index = held_index()
+    places = index.places_of(np.array([4, 3, 2]))
+    index.begin_pass()
+    index.record(seen, [key // 10 for key in seen])
+    assert not index.see_again(places)
+    assert (index.seen, len(index.unseen())) == (len(seen), 3 - len(seen))
+
+
+def test_rows_seen_again_count_as_seen() -> None:
+    index = held_index()
+    places = index.places_of(np.array([4, 3, 2]))
+    index.begin_pass()
+    index.record([40], [4])
+    assert index.see_again(places)
+    assert (index.seen, index.seen_again, len(index.unseen())) == (3, 0, 0)
+    assert index.seen_among([10, 20, 30, 40]) == {20, 30, 40}
+    # In the next pass none of them is seen.
+    index.begin_pass()
+    assert not index.see_again(places)
+    assert index.record([40], [4]).tolist() == [Change.UNCHANGED]
+    assert index.seen_again == 1
+
+
+def test_rows_are_seen_by_what_they_say() -> None:
+    index = held_index()
+    index.begin_pass()
+    index.record([40], [4])
+    index.see_contents(np.array([4, 3, 3, 1, 7]))
+    assert index.seen == 2
+    assert index.seen_among([10, 20, 30, 40]) == {30, 40}

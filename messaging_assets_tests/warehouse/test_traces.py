@@ -61,6 +61,8 @@ def test_a_sync_leaves_no_content_and_no_secret(
         "chat.duckdb",
         "chat.lock",
         "chat.holder",
+        # Digests of pages and rows.
+        "messages.parquet",
     }
     out, err = capfd.readouterr()
     for said in (out, err, caplog.text):
