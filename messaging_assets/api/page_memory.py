@@ -4,7 +4,7 @@ To parse a page, digest its rows and look them up takes several times what fetch
 again byte for byte says the same as before: then a digest of it is all that has to be made. What is
 remembered are facts about bodies, true for ever, and the rows are looked up in what the table holds now:
 an old memory recognises less, and never anything wrong. When a page may be taken without being parsed stands
-here; the sweep itself in `sweep`, where the memory is kept in the warehouse.
+here, how a list is swept in `sweep`; where the memory is kept belongs to the warehouse.
 """
 
 import hashlib
