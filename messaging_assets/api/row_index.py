@@ -76,22 +76,18 @@ class _Places:
         firsts = np.arange(-self._half, self._half, dtype=np.int64) << self._shift
         self._starts = np.append(np.searchsorted(keys, firsts), len(keys)).astype(np.int32)
         # Digests spread evenly. Keys that are numbers don't: then a bucket holds them all.
-        self._steps = int(np.diff(self._starts).max()).bit_length()
+        largest = int(np.diff(self._starts).max())
+        self._steps = [1 << bit for bit in reversed(range(largest.bit_length()))]
 
     def find(self, keys: Digests) -> NDArray[np.intp]:
         """The position of each key, -1 where it is not held."""
         if not len(self._keys):
             return np.full(len(keys), -1, dtype=np.intp)
-        buckets = (keys >> self._shift) + self._half
-        low, high = self._starts[buckets].astype(np.intp), self._starts[buckets + 1].astype(np.intp)
-        last = len(self._keys) - 1
-        for _ in range(self._steps):
-            middle = np.minimum((low + high) >> 1, last)
-            is_less = (self._keys[middle] < keys) & (low < high)
-            high = np.where(is_less, high, middle)
-            low = np.where(is_less, middle + 1, low)
-        low = np.minimum(low, last)
-        return np.where(self._keys[low] == keys, low, -1)
+        at = self._starts.take((keys >> self._shift) + self._half).astype(np.intp)
+        for step in self._steps:
+            is_less = self._keys.take(at + (step - 1), mode="clip") < keys
+            np.add(at, step, out=at, where=is_less)
+        return np.where(self._keys.take(at, mode="clip") == keys, at, -1)
 
 
 def _interleaved(ours: NDArray[np.bool_], own: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 GuideDict = dict[str, Any]
 
+# The section of dlt's settings for the load of changed rows. No connection's name begins with an underscore.
+STAGING_SECTION = "_staging"
 DEFAULTS_NAME = "messaging_assets defaults"
 DEFAULTS: dict[str, Any] = {
     "runtime": {"dlthub_telemetry": False, "log_level": "CRITICAL", "http_show_error_body": False},
@@ -37,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": False}},
     "enable_runtime_trace": False,
     "restore_from_destination": False,
+    # Staging gives dlt nothing that runs in the background, for which it would wait once in each load.
+    "sources": {STAGING_SECTION: {"extract": {"futures_poll_interval": 0.0}}},
 }
 TOKEN_PATH = "/oauth/token"  # noqa: S105 (a path, not a secret)
 GUIDES_OWN_CONNECTION = "messaging"

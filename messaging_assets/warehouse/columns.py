@@ -156,34 +156,26 @@ def typed_column(
     Returns:
         The type, and the values in its Arrow type.
     """
+    if instants is not None and instants.null_count < len(instants) and _may_be_time(name, {str}, known):
+        return ColumnType.TIMESTAMP, instants
     texts = _texts(values)
     if texts is not None and texts.null_count < len(texts):
-        return _typed_texts(name, texts, values, known, instants)
+        return _typed_texts(name, texts, values, known)
     kinds = set(map(type, values)) - {type(None)}
-    if (
-        _may_be_time(name, kinds, known)
-        and (instants := timestamps(values) if instants is None else instants) is not None
-    ):
-        found = ColumnType.TIMESTAMP
-        if wider(known, found) is found:
-            return found, instants
-    else:
-        found = _evidence(values, kinds)
-    column_type = wider(known, found)
+    if _may_be_time(name, kinds, known) and (found := timestamps(values)) is not None:
+        return ColumnType.TIMESTAMP, found
+    column_type = wider(known, _evidence(values, kinds))
     if column_type is ColumnType.NUMBER and not _exact(values):
         column_type = ColumnType.TEXT
     return column_type, _converted(values, column_type)
 
 
 def _typed_texts(
-    name: str, texts: pa.Array, values: Sequence[Any], known: ColumnType, instants: pa.Array | None
+    name: str, texts: pa.Array, values: Sequence[Any], known: ColumnType
 ) -> tuple[ColumnType, pa.Array]:
     """What `typed_column` gives for a column of nothing but texts, as most are."""
-    if (
-        _may_be_time(name, {str}, known)
-        and (instants := timestamps(values) if instants is None else instants) is not None
-    ):
-        return ColumnType.TIMESTAMP, instants
+    if _may_be_time(name, {str}, known) and (found := timestamps(values, texts)) is not None:
+        return ColumnType.TIMESTAMP, found
     column_type = wider(known, ColumnType.TEXT)
     return column_type, texts if column_type is ColumnType.TEXT else _converted(values, column_type)
 
@@ -251,14 +243,19 @@ def json_text(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def timestamps(values: Sequence[Any]) -> pa.Array | None:
+def timestamps(values: Sequence[Any], texts: pa.Array | None = None) -> pa.Array | None:
     """Values as instants in UTC, None where one of them is none.
 
     Understood are ISO 8601 with any offset (UTC where there is none), and seconds, milliseconds and
     microseconds since 1970, told apart by their size.
+
+    Args:
+        values: JSON values, None for a missing one.
+        texts: The same as Arrow's texts, where somebody has them already.
     """
     try:
-        found = pc.cast(pa.array(values, pa.string()), pa.timestamp("us", tz="UTC"))
+        texts = pa.array(values, pa.string()) if texts is None else texts
+        found = pc.cast(texts, _ARROW[ColumnType.TIMESTAMP])
         # Arrow counts on beyond the years 1 to 9999, where no datetime exists.
         pc.min_max(found).as_py()
         return found
@@ -266,7 +263,7 @@ def timestamps(values: Sequence[Any]) -> pa.Array | None:
         instants = [None if value is None else instant(value) for value in values]
     if any(found is None and value is not None for found, value in zip(instants, values, strict=True)):
         return None
-    return pa.array(instants, pa.timestamp("us", tz="UTC"))
+    return pa.array(instants, _ARROW[ColumnType.TIMESTAMP])
 
 
 def instant(value: Any) -> datetime | None:

@@ -19,7 +19,7 @@ from dlt.extract.source import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
-from messaging_assets.api.settings import register_defaults
+from messaging_assets.api.settings import STAGING_SECTION, register_defaults
 from messaging_assets.warehouse.database import disk_trouble, explained
 from messaging_assets.warehouse.destination import DuckDbFile
 from messaging_assets.warehouse.errors import StagingError
@@ -28,8 +28,6 @@ from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder,
 from messaging_assets.warehouse.memory import is_out_of_memory
 from messaging_assets.warehouse.spool import Spool
 
-# The section of dlt's settings for the load. No connection's name begins with an underscore.
-STAGING_SECTION = "_staging"
 # Loads a source by a pipeline. A caller with a dlt integration of its own passes it in.
 Stage = Callable[[DltSource, Pipeline], None]
 
