@@ -26,11 +26,15 @@ from messaging_assets.warehouse.sql import literal
 
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
+# A transaction of this size is written into the file at once where it is the last one.
+LARGE = "1MB"
 # Whoever waits longer than this is told for whom.
 QUIET_SECONDS = 1.0
 # The name of the file within a connection. By itself DuckDB takes the file's own name, and then refuses
 # `messaging.users` in messaging.duckdb as ambiguous. No connection's name begins with an underscore.
 CATALOG = "_warehouse"
+# The name of the database beside it in which dlt's load waits to be published (`staging`).
+STAGING_CATALOG = "_staging"
 
 T = TypeVar("T")
 
@@ -85,8 +89,16 @@ def open_database(
 
 
 @contextmanager
-def transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All that is done meanwhile, or nothing of it."""
+def transaction(database: duckdb.DuckDBPyConnection, *, is_last: bool = False) -> Iterator[None]:
+    """All that is done meanwhile, or nothing of it.
+
+    Args:
+        database: The open database.
+        is_last: Whether the file is closed next: what is large then goes into the file when it is committed,
+            and not into the log before.
+    """
+    if is_last:
+        database.execute(f"SET checkpoint_threshold = '{LARGE}'")
     database.execute("BEGIN TRANSACTION")
     try:
         yield

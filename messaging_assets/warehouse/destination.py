@@ -1,4 +1,4 @@
-"""dlt's DuckDB destination for one file, without what costs dlt time and a file does not need.
+"""dlt's DuckDB destination for one open database, without what costs dlt time and that does not need.
 
 What is loaded by it belongs to `staging`.
 """
@@ -10,12 +10,10 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
 
-from messaging_assets.warehouse.database import CATALOG
-
 
 @configspec(init=False)
-class _FileCredentials(DuckDbCredentials):
-    """The file. To read and print it as a URL, dlt imports SQLAlchemy, which takes a tenth of a second."""
+class _OpenCredentials(DuckDbCredentials):
+    """The session. To read and print it as a URL, dlt imports SQLAlchemy, which takes a tenth of a second."""
 
     def __str__(self) -> str:
         """The path."""
@@ -23,23 +21,23 @@ class _FileCredentials(DuckDbCredentials):
 
 
 @configspec(init=False)
-class _FileConfiguration(DuckDbClientConfiguration):
-    credentials: _FileCredentials = None  # type: ignore[assignment]  # resolved later, as dlt declares it
+class _OpenConfiguration(DuckDbClientConfiguration):
+    credentials: _OpenCredentials = None  # type: ignore[assignment]  # resolved later, as dlt declares it
 
 
-class DuckDbFile(dlt.destinations.duckdb):
-    """A DuckDB file as a destination.
+class OpenDuckDb(dlt.destinations.duckdb):
+    """An open database as a destination. By itself dlt would open and close a file several times in a load.
 
     Args:
-        file: The open file (`database.open_database`). By itself dlt would open and close it several times
-            in a load.
+        session: The connection that has it open.
+        catalog: The database's name there.
     """
 
-    spec = _FileConfiguration
+    spec = _OpenConfiguration
 
-    def __init__(self, file: duckdb.DuckDBPyConnection) -> None:
-        # Each session of dlt's begins where a new connection does, and that is not in the file.
-        credentials = _FileCredentials(file, pragmas=[f"search_path = '{CATALOG}.main'"])
+    def __init__(self, session: duckdb.DuckDBPyConnection, catalog: str) -> None:
+        # Each session of dlt's begins where a new connection does, and that is not in this database.
+        credentials = _OpenCredentials(session, pragmas=[f"search_path = '{catalog}.main'"])
         # By itself dlt opens transactions only around some statements: a killed load leaves half of them.
         super().__init__(credentials, destination_name="duckdb", supports_transactions=True)
 

@@ -16,7 +16,7 @@ from messaging_assets.api.row_index import RowIndex
 from messaging_assets.warehouse.columns import ColumnNames, ColumnType, hinted_types, wider
 from messaging_assets.warehouse.ledger import LedgerEntry, known_columns, last_syncs
 from messaging_assets.warehouse.order import OrderedTable, ordered_table
-from messaging_assets.warehouse.publish import Target, drop_stale_staging, living_rows
+from messaging_assets.warehouse.publish import Target, living_rows
 from messaging_assets.warehouse.table import (
     Column,
     columns_of,
@@ -74,7 +74,6 @@ def read_held(
     Raises:
         WarehouseUnusableError: The table was made by something else.
     """
-    drop_stale_staging(database, connection)
     names = ColumnNames(known_columns(database, connection, resource.name))
     hints = hinted_types(resource.columns, without=resource.primary_key)
     target = target_of(connection, resource, names)

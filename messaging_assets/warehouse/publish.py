@@ -14,7 +14,7 @@ import pyarrow as pa
 from messaging_assets.warehouse.columns import ColumnType
 from messaging_assets.warehouse.spool import ROW_HASH, SEQUENCE
 from messaging_assets.warehouse.sql import qualified, quoted
-from messaging_assets.warehouse.staging import staging_schema
+from messaging_assets.warehouse.staging import staged_table
 from messaging_assets.warehouse.table import DELETED_AT, Column, columns_of
 
 WriteDisposition = Literal["merge", "append", "replace"]
@@ -44,6 +44,11 @@ class Target:
     def name(self) -> str:
         """The qualified name, quoted."""
         return qualified(self.schema, self.table)
+
+    @property
+    def staged(self) -> str:
+        """The qualified name, quoted, of the table with the staged rows."""
+        return staged_table(self.schema, self.table)
 
 
 @dataclass(frozen=True)
@@ -107,49 +112,52 @@ def _conversion(column: str, held: Column, found: ColumnType) -> str:
     return f"CAST({column} AS {found.value})"
 
 
+def drop_earlier_versions(database: duckdb.DuckDBPyConnection, target: Target) -> None:
+    """Leaves the last version of each staged row, where a row came more than once; all are kept if appended.
+
+    Not within the transaction that publishes: DuckDB has each write to one database only.
+    """
+    if target.disposition == "append":
+        return
+    keys = ", ".join(quoted(name) for name in target.key)
+    same = " AND ".join(f"earlier.{quoted(name)} = repeated.{quoted(name)}" for name in target.key)
+    database.execute(
+        f"""DELETE FROM {target.staged} AS earlier USING
+                (SELECT {keys}, max({SEQUENCE}) AS newest FROM {target.staged}
+                 GROUP BY {keys} HAVING count(*) > 1) AS repeated
+            WHERE {same} AND earlier.{SEQUENCE} < repeated.newest"""  # noqa: S608 - quoted names
+    )
+
+
 def write_rows(
     database: duckdb.DuckDBPyConnection, target: Target, types: dict[str, ColumnType]
 ) -> Published:
-    """Writes the staged rows to the table, by delete and insert; of several versions the last one wins.
+    """Writes the staged rows to the table, by delete and insert, but for those that are as they are held.
 
-    What need not be written is deleted in staging, so that no copy of the rows is made.
+    Such a row changed and changed back while it was read.
     """
     names = [name for name, found in types.items() if found is not ColumnType.UNDECIDED]
     converted = [
         f"CAST({quoted(name)} AS JSON)" if types[name] is ColumnType.JSON else quoted(name) for name in names
     ]
+    which = ""
     if target.disposition == "append":
-        counted = database.execute(f"SELECT count(*) FROM {_staged(target)}").fetchall()  # noqa: S608
+        counted = database.execute(f"SELECT count(*) FROM {target.staged}").fetchall()  # noqa: S608
         published = Published(new=counted[0][0])
     else:
-        _drop_earlier_versions(database, target)
         published = _compare(database, target)
-        _drop_equal_rows(database, target)
         database.execute(
-            f"""DELETE FROM {target.name} AS held USING {_staged(target)} AS incoming
-                WHERE {_same_key(target)}"""  # noqa: S608 - quoted names
+            f"""DELETE FROM {target.name} AS held USING {target.staged} AS incoming
+                WHERE {_same_key(target)}
+                AND (held.{ROW_HASH} <> incoming.{ROW_HASH} OR held.{DELETED_AT} IS NOT NULL)"""  # noqa: S608
         )
+        which = f"WHERE NOT EXISTS (SELECT 1 FROM {target.name} AS held WHERE {_same_key(target)})"  # noqa: S608
     columns = ", ".join([*(quoted(name) for name in names), ROW_HASH])
     database.execute(
         f"""INSERT INTO {target.name} ({columns})
-            SELECT {", ".join([*converted, ROW_HASH])} FROM {_staged(target)}"""  # noqa: S608
+            SELECT {", ".join([*converted, ROW_HASH])} FROM {target.staged} AS incoming {which}"""  # noqa: S608
     )
     return published
-
-
-def _staged(target: Target) -> str:
-    return qualified(staging_schema(target.schema), target.table)
-
-
-def _drop_earlier_versions(database: duckdb.DuckDBPyConnection, target: Target) -> None:
-    keys = ", ".join(quoted(name) for name in target.key)
-    same = " AND ".join(f"earlier.{quoted(name)} = repeated.{quoted(name)}" for name in target.key)
-    database.execute(
-        f"""DELETE FROM {_staged(target)} AS earlier USING
-                (SELECT {keys}, max({SEQUENCE}) AS newest FROM {_staged(target)}
-                 GROUP BY {keys} HAVING count(*) > 1) AS repeated
-            WHERE {same} AND earlier.{SEQUENCE} < repeated.newest"""  # noqa: S608
-    )
 
 
 def _compare(database: duckdb.DuckDBPyConnection, target: Target) -> Published:
@@ -157,17 +165,9 @@ def _compare(database: duckdb.DuckDBPyConnection, target: Target) -> Published:
         f"""SELECT count(*) FILTER (held.{ROW_HASH} IS NULL),
                 count(*) FILTER (held.{ROW_HASH} <> incoming.{ROW_HASH} AND held.{DELETED_AT} IS NULL),
                 count(*) FILTER (held.{DELETED_AT} IS NOT NULL)
-            FROM {_staged(target)} AS incoming LEFT JOIN {target.name} AS held ON {_same_key(target)}"""  # noqa: S608
+            FROM {target.staged} AS incoming LEFT JOIN {target.name} AS held ON {_same_key(target)}"""  # noqa: S608
     ).fetchall()[0]
     return Published(new=new, changed=changed, restored=restored)
-
-
-def _drop_equal_rows(database: duckdb.DuckDBPyConnection, target: Target) -> None:
-    """A row that changed and changed back while it was read is as it is held: it is not written."""
-    database.execute(
-        f"""DELETE FROM {_staged(target)} AS incoming USING {target.name} AS held WHERE {_same_key(target)}
-            AND held.{ROW_HASH} = incoming.{ROW_HASH} AND held.{DELETED_AT} IS NULL"""  # noqa: S608
-    )
 
 
 def _same_key(target: Target) -> str:
@@ -207,22 +207,6 @@ def mark_deleted(
     marked = database.execute("SELECT count(*) FROM gone_rows").fetchall()[0][0]
     database.execute("DROP TABLE gone_rows")
     return int(marked)
-
-
-def drop_stale_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
-    """Removes what a sync that was killed has left in staging: its columns may be of other types by now."""
-    query = (
-        "SELECT count(*) FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name = ?"
-    )
-    if database.execute(query, [staging_schema(schema)]).fetchall()[0][0]:
-        drop_staging(database, schema)
-
-
-def drop_staging(database: duckdb.DuckDBPyConnection, schema: str) -> None:
-    """Removes the staging schema: what is published needs no second copy, and holds content."""
-    for staged in (staging_schema(schema), staging_schema(staging_schema(schema))):
-        # dlt makes itself a staging schema of its own beside the one that it is given.
-        database.execute(f"DROP SCHEMA IF EXISTS {quoted(staged)} CASCADE")
 
 
 def living_rows(database: duckdb.DuckDBPyConnection, target: Target) -> tuple[int, datetime | None]:

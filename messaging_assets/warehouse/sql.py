@@ -11,14 +11,14 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def qualified(schema: str, table: str) -> str:
-    """A table's name with its schema.
+def qualified(*names: str) -> str:
+    """A table's name with its schema, and with its database where that is not the one in use.
 
     Example:
         >>> qualified("messaging", "users")
         '"messaging"."users"'
     """
-    return f"{quoted(schema)}.{quoted(table)}"
+    return ".".join(map(quoted, names))
 
 
 def literal(text: str) -> str:

@@ -1,5 +1,9 @@
 """Staging: dlt loads the changed rows into `<connection>_staging`, from where they are published.
 
+That is in a database in memory, beside the file for as long as the file is open; what does not fit there is
+spilled to the disk. To write the rows into the file twice and to remove them again takes a first load half as
+long again and twice the space.
+
 One pipeline per resource, with a stable name, in a folder of its own beside the warehouse that is gone
 afterwards: nothing that dlt leaves behind holds message content, and no pending package of a crashed run
 is ever loaded. What is staged becomes visible only by `publish`.
@@ -20,13 +24,14 @@ from dlt.pipeline.pipeline import Pipeline
 
 from messaging_assets.api.errors import MessagingError
 from messaging_assets.api.settings import STAGING_SECTION, register_defaults
-from messaging_assets.warehouse.database import disk_trouble, explained
-from messaging_assets.warehouse.destination import DuckDbFile
+from messaging_assets.warehouse.database import STAGING_CATALOG, disk_trouble, explained
+from messaging_assets.warehouse.destination import OpenDuckDb
 from messaging_assets.warehouse.errors import StagingError
 from messaging_assets.warehouse.failures import causes, own_cause
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
 from messaging_assets.warehouse.memory import is_out_of_memory
 from messaging_assets.warehouse.spool import Spool
+from messaging_assets.warehouse.sql import qualified
 
 # Loads a source by a pipeline. A caller with a dlt integration of its own passes it in.
 Stage = Callable[[DltSource, Pipeline], None]
@@ -35,6 +40,16 @@ Stage = Callable[[DltSource, Pipeline], None]
 def staging_schema(connection: str) -> str:
     """The schema that holds rows between dlt's load and their publication."""
     return f"{connection}_staging"
+
+
+def staged_table(connection: str, table: str) -> str:
+    """The qualified name, quoted, of the table that holds the staged rows of a table."""
+    return qualified(STAGING_CATALOG, staging_schema(connection), table)
+
+
+def attach_staging(database: duckdb.DuckDBPyConnection) -> None:
+    """Opens an empty database for staging beside the file. It is gone when the file is closed."""
+    database.execute(f"ATTACH ':memory:' AS {STAGING_CATALOG}")
 
 
 def stage_with_dlt(source: DltSource, pipeline: Pipeline) -> None:
@@ -51,11 +66,10 @@ def stage_rows(
     location: WarehouseLocation,
     stage: Stage,
 ) -> None:
-    """Loads the spool's rows into the staging table, replacing what is there.
+    """Loads the spool's rows into a staging table, which is there until the file is closed.
 
     Args:
-        database: The open database. Whoever publishes the rows by it, before it is closed, spares DuckDB
-            writing them twice: at the end what was staged is gone already.
+        database: The open database, in which nothing is staged yet.
         spool: The rows.
         connection: The connection, which names the schema and the pipeline.
         table: The table's name, the same in staging.
@@ -68,6 +82,7 @@ def stage_rows(
         DltException: DuckDB may not take as much memory as it needs (`memory.with_enough_memory`).
     """
     register_defaults()
+    attach_staging(database)
     with (
         owner_only_files(),
         fresh_folder(location.pipelines(connection, table)) as folder,
@@ -77,7 +92,7 @@ def stage_rows(
         pipeline = dlt.pipeline(
             pipeline_name=f"{connection}_{table}",
             pipelines_dir=str(folder),
-            destination=DuckDbFile(session),
+            destination=OpenDuckDb(session, STAGING_CATALOG),
             dataset_name=staging_schema(connection),
         )
         try:

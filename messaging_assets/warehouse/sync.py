@@ -46,7 +46,7 @@ from messaging_assets.warehouse.publish import (
     Published,
     Target,
     create_table,
-    drop_staging,
+    drop_earlier_versions,
     living_rows,
     mark_deleted,
     write_rows,
@@ -364,7 +364,9 @@ class _Sync:
         self, database: duckdb.DuckDBPyConnection, target: Target, intake: Intake, *, accept: bool
     ) -> SyncResult:
         """The one transaction: rows, rejects, deletions, ledger."""
-        with transaction(database):
+        if intake.spool.rows:
+            drop_earlier_versions(database, target)
+        with transaction(database, is_last=True):
             ensure_bookkeeping(database, target.schema)
             changes = create_table(database, target, intake.spool.types)
             published = Published()
@@ -386,7 +388,6 @@ class _Sync:
             if decision.mark:
                 marked = mark_deleted(database, target, missing, self.account.started)
                 published = replace(published, deleted=marked)
-            drop_staging(database, target.schema)
             table = TableState(
                 columns_of(database, target.schema, target.table), *living_rows(database, target)
             )

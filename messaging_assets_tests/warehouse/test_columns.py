@@ -26,6 +26,7 @@ from messaging_assets.warehouse.columns import (
 )
 from messaging_assets.warehouse.publish import Target, create_table, write_rows
 from messaging_assets.warehouse.spool import Spool
+from messaging_assets.warehouse.staging import attach_staging
 from messaging_assets.warehouse.table import columns_of, inexact_columns, is_empty, known_types
 from messaging_assets_tests.warehouse.test_spool import delivery, tables_of
 
@@ -38,7 +39,9 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.database = duckdb.connect()
-        self.database.execute("SET TimeZone = 'UTC'; CREATE SCHEMA chat; CREATE SCHEMA chat_staging")
+        self.database.execute("SET TimeZone = 'UTC'; CREATE SCHEMA chat")
+        attach_staging(self.database)
+        self.database.execute("CREATE SCHEMA _staging.chat_staging")
         self.names = ColumnNames()
         self._folder = folder
 
@@ -57,7 +60,7 @@ class Shelf:
         if spool.rows:
             staged = pa.concat_tables(tables_of(spool))
             self.database.register("staged", staged)
-            self.database.execute("CREATE OR REPLACE TABLE chat_staging.things AS FROM staged")
+            self.database.execute(f"CREATE OR REPLACE TABLE {TARGET.staged} AS FROM staged")
             self.database.unregister("staged")
             write_rows(self.database, TARGET, spool.types)
         return changes

@@ -15,7 +15,7 @@ from messaging_assets.warehouse import compaction
 from messaging_assets.warehouse import database as database_module
 from messaging_assets.warehouse.columns import ColumnType
 from messaging_assets.warehouse.compaction import compact, compact_if_worth
-from messaging_assets.warehouse.database import CATALOG, open_database
+from messaging_assets.warehouse.database import CATALOG, open_database, transaction
 from messaging_assets.warehouse.errors import (
     WarehouseBusyError,
     WarehouseError,
@@ -23,7 +23,8 @@ from messaging_assets.warehouse.errors import (
     WarehouseUnusableError,
 )
 from messaging_assets.warehouse.location import WarehouseLocation
-from messaging_assets.warehouse.publish import Target, create_table, drop_staging, write_rows
+from messaging_assets.warehouse.publish import Target, create_table, drop_earlier_versions, write_rows
+from messaging_assets.warehouse.staging import attach_staging
 from messaging_assets_tests.warehouse.conftest import Platform
 from messaging_assets_tests.warehouse.processes import elsewhere, hold_database, hold_lock
 
@@ -62,9 +63,10 @@ def stage(database: duckdb.DuckDBPyConnection, ids: list[int], seed: int) -> Non
             "_sequence": pa.array(range(len(ids)), pa.int64()),
         }
     )
-    database.execute("CREATE SCHEMA IF NOT EXISTS chat_staging")
+    attach_staging(database)
+    database.execute("CREATE SCHEMA _staging.chat_staging")
     database.register("rows", rows)
-    database.execute("CREATE OR REPLACE TABLE chat_staging.messages AS FROM rows")
+    database.execute(f"CREATE TABLE {MESSAGES.staged} AS FROM rows")
     database.unregister("rows")
 
 
@@ -72,13 +74,11 @@ def write(path: Path, ids: list[int], seed: int) -> None:
     """What a sync does to the file: rows into staging, then the transaction."""
     with open_database(path) as database:
         stage(database, ids, seed)
-        # As where dlt closes the file.
-        database.execute("CHECKPOINT")
-        database.execute("BEGIN; CREATE SCHEMA IF NOT EXISTS chat")
-        create_table(database, MESSAGES, TYPES)
-        write_rows(database, MESSAGES, TYPES)
-        drop_staging(database, "chat")
-        database.execute("COMMIT")
+        drop_earlier_versions(database, MESSAGES)
+        with transaction(database, is_last=True):
+            database.execute("CREATE SCHEMA IF NOT EXISTS chat")
+            create_table(database, MESSAGES, TYPES)
+            write_rows(database, MESSAGES, TYPES)
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +89,9 @@ def _little_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def warehouse(location: WarehouseLocation) -> WarehouseLocation:
-    """A file with a first load in it, twice as large as it need be."""
+    """A file in which each row was edited once, twice as large as it need be."""
     location.prepare()
+    write(location.database, list(range(ROWS)), seed=1)
     write(location.database, list(range(ROWS)), seed=0)
     return location
 

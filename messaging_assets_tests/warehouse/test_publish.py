@@ -9,15 +9,17 @@ import pyarrow as pa
 import pytest
 
 from messaging_assets.warehouse.columns import ColumnType
+from messaging_assets.warehouse.database import transaction
 from messaging_assets.warehouse.publish import (
     Published,
     Target,
     create_table,
-    drop_stale_staging,
+    drop_earlier_versions,
     living_rows,
     mark_deleted,
     write_rows,
 )
+from messaging_assets.warehouse.staging import attach_staging
 
 NOW = datetime(2026, 3, 29, 12, tzinfo=UTC)
 TYPES = {"id": ColumnType.INTEGER, "value": ColumnType.TEXT}
@@ -28,26 +30,29 @@ MERGE = Target("chat", "things", ("id",))
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA chat")
+        attach_staging(connection)
         yield connection
 
 
 def stage(database: duckdb.DuckDBPyConnection, *rows: tuple[int, str, int]) -> None:
     """Put rows of id, value and hash into staging, in the order of their arrival."""
-    database.execute("CREATE SCHEMA IF NOT EXISTS chat_staging")
+    database.execute("CREATE SCHEMA IF NOT EXISTS _staging.chat_staging")
     database.execute(
-        "CREATE OR REPLACE TABLE chat_staging.things "
+        f"CREATE OR REPLACE TABLE {MERGE.staged} "
         "(id BIGINT, value VARCHAR, _row_hash BIGINT, _sequence BIGINT)"
     )
     if rows:
         database.executemany(
-            "INSERT INTO chat_staging.things VALUES (?, ?, ?, ?)", [[*row, i] for i, row in enumerate(rows)]
+            f"INSERT INTO {MERGE.staged} VALUES (?, ?, ?, ?)", [[*row, i] for i, row in enumerate(rows)]
         )
 
 
 def written(database: duckdb.DuckDBPyConnection, target: Target, *rows: tuple[int, str, int]) -> Published:
     create_table(database, target, TYPES)
     stage(database, *rows)
-    return write_rows(database, target, TYPES)
+    drop_earlier_versions(database, target)
+    with transaction(database):
+        return write_rows(database, target, TYPES)
 
 
 def held(database: duckdb.DuckDBPyConnection) -> list[tuple[int, str, bool]]:
@@ -119,13 +124,3 @@ def test_the_newest_is_of_living_rows(database: duckdb.DuckDBPyConnection) -> No
     )
     rows, newest = living_rows(database, MERGE)
     assert (rows, newest and newest.astimezone(UTC)) == (1, NOW)
-
-
-def test_staging_that_was_left_goes_and_no_other_schema(database: duckdb.DuckDBPyConnection) -> None:
-    stage(database, (1, "a", 1))
-    database.execute("CREATE SCHEMA other_staging")
-    for _ in range(2):
-        drop_stale_staging(database, "chat")
-    schemas = {row[0] for row in database.execute("SELECT schema_name FROM duckdb_schemas()").fetchall()}
-    assert "chat_staging" not in schemas
-    assert {"chat", "other_staging"} <= schemas

@@ -84,11 +84,11 @@ def test_an_error_within_the_last_transaction_changes_nothing(
     before = platform.rows("users")
     platform.sandbox.edit("users", platform.sandbox.ids("users")[0], name="Ada")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise duckdb.ConstraintException(SECRET)
 
     with monkeypatch.context() as patch:
-        patch.setattr("messaging_assets.warehouse.sync.drop_staging", refuse)
+        patch.setattr("messaging_assets.warehouse.sync.decide", refuse)
         with pytest.raises(WarehouseError, match="ConstraintException"):
             platform.sync("users")
     assert platform.rows("users") == before
