@@ -156,7 +156,7 @@ def typed_column(
     Returns:
         The type, and the values in its Arrow type.
     """
-    if instants is not None and instants.null_count < len(instants) and _may_be_time(name, {str}, known):
+    if instants is not None and _may_be_time(name, {str}, known):
         return ColumnType.TIMESTAMP, instants
     texts = _texts(values)
     if texts is not None and texts.null_count < len(texts):

@@ -1,5 +1,6 @@
 """Rows on their way to staging: in bounded memory, and without those that can't be stored."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def test_tables_agree_about_columns_and_types(tmp_path: Path, monkeypatch: pytes
     assert [table["a"].to_pylist() for table in tables] == [["1"], [None], ["[]"]]
     assert [table["_sequence"].to_pylist() for table in tables] == [[0], [1], [2]]
     assert tables_of(spool) == tables
+
+
+@pytest.mark.parametrize("known", [{}, {"created_at": ColumnType.TEXT}])
+def test_created_at_is_an_instant_unless_texts_are_asked_for(
+    tmp_path: Path, known: dict[str, ColumnType]
+) -> None:
+    sent = "2026-03-29T14:00:00+02:00"
+    (table,) = tables_of(filled(tmp_path, delivery({"id": 1, "created_at": sent}), known=known))
+    expected = sent if known else datetime(2026, 3, 29, 12, tzinfo=UTC)
+    assert table["created_at"].to_pylist() == [expected]
 
 
 def test_rows_of_one_schema_wait_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
