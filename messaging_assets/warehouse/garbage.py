@@ -20,11 +20,35 @@ def rare_collections() -> Iterator[None]:
 
     That is what was imported, and stays until the process ends anyway.
     """
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _leave_alone_what_is_there()
+    with _thresholds():
+        yield
+
+
+@contextmanager
+def brief_process() -> Iterator[None]:
+    """For all that a process does which ends afterwards, imports included.
+
+    To import Dagster and dlt and to end takes a tenth less of the time of a sync with nothing new (measured:
+    4.1 instead of 4.5 s).
+    """
+    with _thresholds():
+        try:
+            yield
+        finally:
+            _leave_alone_what_is_there()
+
+
+@contextmanager
+def _thresholds() -> Iterator[None]:
     before = gc.get_threshold()
     gc.set_threshold(*THRESHOLDS)
     try:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _leave_alone_what_is_there() -> None:
+    if not gc.get_freeze_count():
+        gc.freeze()

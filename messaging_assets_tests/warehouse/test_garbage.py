@@ -2,10 +2,12 @@
 
 import gc
 import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
-from messaging_assets.warehouse.garbage import THRESHOLDS, rare_collections
+from messaging_assets.warehouse.garbage import THRESHOLDS, brief_process, rare_collections
 
 
 class Ring:
@@ -15,14 +17,18 @@ class Ring:
         self.itself = self
 
 
-def test_the_collector_runs_rarely_meanwhile_and_as_before_afterwards() -> None:
+@pytest.mark.parametrize("meanwhile", [rare_collections, brief_process])
+def test_the_collector_runs_rarely_meanwhile_and_as_before_afterwards(
+    meanwhile: Callable[[], AbstractContextManager[None]],
+) -> None:
     before = gc.get_threshold()
-    with rare_collections():
+    with meanwhile():
         assert gc.get_threshold() == THRESHOLDS != before
     assert gc.get_threshold() == before
-    with pytest.raises(ValueError, match="sync"), rare_collections():
+    with pytest.raises(ValueError, match="sync"), meanwhile():
         raise ValueError("sync")
     assert gc.get_threshold() == before
+    assert gc.get_freeze_count() > 0
 
 
 def test_what_was_there_before_is_left_alone_and_what_comes_later_is_not() -> None:
