@@ -333,7 +333,7 @@ def instants_of(values: Sequence[Any]) -> list[Any] | None:
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return list(values)
     try:
-        moments = [datetime.fromisoformat(v) for v in values]
+        moments = list(map(datetime.fromisoformat, values))
     except (ValueError, TypeError):
         return None
     return [m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments]
