@@ -73,19 +73,20 @@ def open_reading(
             index,
             resource.primary_key,
             resume_from=resume_from,
-            remembers=remembers_pages(resource, index),
+            remembers=remembers_pages(resource),
             memory=memory,
         )
     return Stream(api, resource, index)
 
 
-def remembers_pages(resource: Resource, index: RowIndex) -> bool:
+def remembers_pages(resource: Resource) -> bool:
     """Whether the pages of a resource are remembered, to be recognised when it is swept again.
 
-    A first sync has enough to do, and what is appended is compared with nothing. With a filter whole sweeps
-    are rare, and the cursor takes every row.
+    What is appended is compared with nothing. With a filter whole sweeps are rare, and the cursor takes every
+    row.
     """
-    return index.held_before > 0 and is_swept(resource) and filter_of(resource) is None
+    is_compared = resource.write_disposition != "append"
+    return is_compared and is_swept(resource) and filter_of(resource) is None
 
 
 def open_filtered(

@@ -90,18 +90,19 @@ class PageFile:
     Args:
         file: The file.
         basis: What the memory rests on.
+        folder: A folder of the sweep's own on the same disk, for what is not finished.
 
     Example:
-        >>> with PageFile(file, basis) as pages:
+        >>> with PageFile(file, basis, folder) as pages:
         ...     for delivery in sweep:
         ...         pages.add(delivery)
         ...     pages.keep(sweep.progress.order)
     """
 
-    def __init__(self, file: Path, basis: str) -> None:
+    def __init__(self, file: Path, basis: str, folder: Path) -> None:
         self._file = file
         self._basis = basis
-        self._unfinished = file.with_name(f"{file.name}.new")
+        self._unfinished = folder / f"pages-of-{file.name}"
         self._writer: pq.ParquetWriter | None = None
         self._notes: list[PageNote] = []
         self._contents: list[Digests] = []

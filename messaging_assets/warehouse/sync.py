@@ -243,7 +243,7 @@ class _Sync:
 
     def _run_sweep(self, stage: Stage, report: Reporter, held: Held, *, accept: bool) -> SyncResult:
         """Reads everything, or goes on where an earlier run was cut off."""
-        with spool_folder(self._sweep_folder) as folder, self._page_file() as pages:
+        with spool_folder(self._sweep_folder) as folder, self._page_file(folder) as pages:
             basis = self._basis(held)
             leftover = leftover_in(folder, basis)
             reading = open_reading(
@@ -251,7 +251,7 @@ class _Sync:
                 self.resource,
                 held.index,
                 resume_from=None if leftover is None else leftover.checkpoint,
-                memory=self._remembered(held),
+                memory=self._remembered(),
             )
             intake = self._intake(folder, held, reading)
             if leftover is not None:
@@ -289,14 +289,12 @@ class _Sync:
 
     # The pages of sweeps
 
-    def _page_file(self) -> PageFile:
-        return PageFile(
-            self.location.pages(self.connection.name, self.resource.table),
-            basis_of_pages(self.resource, self._address),
-        )
+    def _page_file(self, folder: Path) -> PageFile:
+        file = self.location.pages(self.connection.name, self.resource.table)
+        return PageFile(file, basis_of_pages(self.resource, self._address), folder)
 
-    def _remembered(self, held: Held) -> PageMemory | None:
-        if not remembers_pages(self.resource, held.index):
+    def _remembered(self) -> PageMemory | None:
+        if not remembers_pages(self.resource):
             return None
         file = self.location.pages(self.connection.name, self.resource.table)
         return read_pages(file, basis_of_pages(self.resource, self._address))
@@ -304,7 +302,7 @@ class _Sync:
     def _remember(self, pages: PageFile, intake: Intake) -> None:
         """Keeps what was noted of the pages, if it is of a whole list, in one pass and in an order."""
         progress = intake.reading.progress
-        if remembers_pages(self.resource, intake.held.index) and not progress.resumed:
+        if remembers_pages(self.resource) and not progress.resumed:
             pages.keep(progress.order if progress.passes == 1 else None)
 
     @property

@@ -28,7 +28,7 @@ def delivery(number: int, *, rows: int = 3, entry: int | None = None, more: str 
 
 
 def write(file: Path, *deliveries: Delivery, basis: str = "basis", order: str | None = ORDER) -> None:
-    with PageFile(file, basis) as pages:
+    with PageFile(file, basis, file.parent) as pages:
         for page in deliveries:
             pages.add(page)
         pages.keep(order)
@@ -105,7 +105,7 @@ def test_without_an_order_nothing_is_remembered(file: Path) -> None:
 def test_a_sweep_that_breaks_off_leaves_the_file_as_it_was(file: Path) -> None:
     old = [delivery(number) for number in range(5)]
     write(file, *old)
-    with pytest.raises(KeyboardInterrupt), PageFile(file, "basis") as pages:
+    with pytest.raises(KeyboardInterrupt), PageFile(file, "basis", file.parent) as pages:
         pages.add(delivery(7))
         raise KeyboardInterrupt
     assert_holds(read(file), *old)
