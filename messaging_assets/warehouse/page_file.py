@@ -62,22 +62,31 @@ def read_pages(file: Path, basis: str) -> PageMemory | None:
             metadata = held.metadata.metadata
             if metadata[b"basis"].decode() != basis:
                 return None
-            return _memory(held.read(), metadata[b"order"].decode())
+            return _memory(held, metadata[b"order"].decode())
     except _TROUBLE:
         return None
 
 
-def _memory(table: pa.Table, order: str) -> PageMemory:
-    digests, totals, has_more, follows = (table[name].to_pylist() for name in table.column_names[:4])
-    contents = table["contents"].combine_chunks()
+def _memory(held: pq.ParquetFile, order: str) -> PageMemory:
+    digests: list[bytes] = []
+    totals: list[int | None] = []
+    has_more: list[bool | None] = []
+    follows: list[bool] = []
+    lengths, contents = [np.zeros(1, dtype=np.int64)], bytearray()
+    # By and by into one piece of memory: as a whole the file would be there four times.
+    for group in range(held.num_row_groups):
+        table = held.read_row_group(group)
+        digests += table["digest"].to_pylist()
+        totals += table["total"].to_pylist()
+        has_more += table["has_more"].to_pylist()
+        follows += table["follows"].to_pylist()
+        rows = table["contents"].combine_chunks()
+        lengths.append(rows.value_lengths().to_numpy())
+        contents += rows.flatten().to_numpy().data
+    pa.default_memory_pool().release_unused()
+    starts = np.cumsum(np.concatenate(lengths), dtype=np.int64)
     return PageMemory(
-        order,
-        digests,
-        totals,
-        has_more,
-        follows,
-        contents.offsets.to_numpy().astype(np.int64),
-        contents.values.to_numpy(),
+        order, digests, totals, has_more, follows, starts, np.frombuffer(contents, dtype=np.int64)
     )
 
 
