@@ -16,6 +16,7 @@ from typing import Any
 
 import dlt
 from dlt.common.schema.typing import TColumnSchema, TWriteDispositionConfig
+from dlt.common.time import ensure_datetime
 from dlt.extract.resource import DltResource
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from dlt.sources.rest_api import typing as dlt_words
@@ -427,6 +428,17 @@ def write_disposition(value: Any, path: FieldPath, found: Findings) -> None:
         literal(*WRITE_DISPOSITIONS)(word, where, found)
     elif isinstance(value, dict):
         check_of(TWriteDispositionConfig)(value, path, found)
+        _validity_times(value, path, found)
+
+
+def _validity_times(value: dict[str, Any], path: FieldPath, found: Findings) -> None:
+    """The two times that dlt reads where the strategy is scd2."""
+    for name in ("active_record_timestamp", "boundary_timestamp") if value.get("strategy") == "scd2" else ():
+        try:
+            if value.get(name) is not None:
+                ensure_datetime(value[name])
+        except (ValueError, TypeError, OverflowError, OSError):
+            found.add((*path, name), "has to be a point in time such as 2026-03-29T12:00:00Z")
 
 
 def column_names(value: Any, path: FieldPath, found: Findings) -> None:

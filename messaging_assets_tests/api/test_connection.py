@@ -282,6 +282,11 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_their_place(tmp_path: Pa
         ("client: {}\nresources: [analytics]", "`analytics` is reserved"),
         ("client: {}\nresources: [_mine]", "`_mine` is reserved"),
         ("client: {}\nresources: [{name: users, write_disposition: skip}]", "use `selected: false`"),
+        (
+            "client: {}\nresources: [{name: users, write_disposition: "
+            "{disposition: merge, strategy: scd2, active_record_timestamp: soon}}]",
+            "active_record_timestamp: has to be a point in time",
+        ),
         ("client: {base_url: 'https://x'}\nresources: [users]", "SOURCES__MESSAGING__BASE_URL"),
         (
             "client: {}\nresources: [{name: users, endpoint: https://other/v1}]",
