@@ -1,7 +1,7 @@
 """How much memory and how many threads DuckDB may take, and where it puts what does not fit.
 
-By itself it takes four fifths of the machine's memory and a thread for each core. Used where the file is
-opened: by `database` for the platform, by `staging` for dlt.
+By itself it takes four fifths of the machine's memory and a thread for each core. What dlt stages beside the
+file shares the limit. Used where the file is opened, in `database`.
 """
 
 import contextlib
