@@ -16,7 +16,7 @@ class _OpenCredentials(DuckDbCredentials):
     """The session. To read and print it as a URL, dlt imports SQLAlchemy, which takes a tenth of a second."""
 
     def __str__(self) -> str:
-        """The path."""
+        """The name that dlt has for it."""
         return str(self.database)
 
 

@@ -149,7 +149,8 @@ def write_rows(
         database.execute(
             f"""DELETE FROM {target.name} AS held USING {target.staged} AS incoming
                 WHERE {_same_key(target)}
-                AND (held.{ROW_HASH} <> incoming.{ROW_HASH} OR held.{DELETED_AT} IS NOT NULL)"""  # noqa: S608
+                AND (held.{ROW_HASH} IS DISTINCT FROM incoming.{ROW_HASH}
+                     OR held.{DELETED_AT} IS NOT NULL)"""  # noqa: S608
         )
         which = f"WHERE NOT EXISTS (SELECT 1 FROM {target.name} AS held WHERE {_same_key(target)})"  # noqa: S608
     columns = ", ".join([*(quoted(name) for name in names), ROW_HASH])

@@ -70,6 +70,13 @@ def test_what_is_new_changed_equal_or_twice(database: duckdb.DuckDBPyConnection)
     assert held(database) == [(1, "a", True), (2, "c", True), (3, "d", True)]
 
 
+def test_a_row_whose_digest_was_lost_is_written_anew(database: duckdb.DuckDBPyConnection) -> None:
+    written(database, MERGE, (1, "a", 10))
+    database.execute("UPDATE chat.things SET value = 'by hand', _row_hash = NULL")
+    written(database, MERGE, (1, "a", 10))
+    assert held(database) == [(1, "a", True)]
+
+
 def test_rows_that_are_as_they_are_held_are_not_written(database: duckdb.DuckDBPyConnection) -> None:
     written(database, MERGE, (1, "a", 1), (2, "b", 2))
     before = database.execute("SELECT rowid, id FROM chat.things ORDER BY id").fetchall()
