@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from messaging_assets.warehouse.garbage import THRESHOLDS, brief_process, rare_collections
+from messaging_assets.warehouse.garbage import (
+    IN_A_BRIEF_PROCESS,
+    WHILE_READING,
+    brief_process,
+    rare_collections,
+)
 
 
 class Ring:
@@ -17,13 +22,15 @@ class Ring:
         self.itself = self
 
 
-@pytest.mark.parametrize("meanwhile", [rare_collections, brief_process])
+@pytest.mark.parametrize(
+    ("meanwhile", "thresholds"), [(rare_collections, WHILE_READING), (brief_process, IN_A_BRIEF_PROCESS)]
+)
 def test_the_collector_runs_rarely_meanwhile_and_as_before_afterwards(
-    meanwhile: Callable[[], AbstractContextManager[None]],
+    meanwhile: Callable[[], AbstractContextManager[None]], thresholds: tuple[int, int, int]
 ) -> None:
     before = gc.get_threshold()
     with meanwhile():
-        assert gc.get_threshold() == THRESHOLDS != before
+        assert gc.get_threshold() == thresholds != before
     assert gc.get_threshold() == before
     with pytest.raises(ValueError, match="sync"), meanwhile():
         raise ValueError("sync")
