@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from messaging_assets.warehouse.database import CATALOG, open_database
+from messaging_assets.warehouse.database import CATALOG, ROW_GROUP, open_database
 from messaging_assets.warehouse.errors import WarehouseBusyError, WarehouseError, WarehouseMissingError
 from messaging_assets.warehouse.failures import typed_failures
 from messaging_assets.warehouse.location import WarehouseLocation, fresh_folder, owner_only_files
@@ -124,7 +124,7 @@ def _exchange(location: WarehouseLocation, memory: str | None, timeout: float) -
         open_database(location.database, timeout=timeout, memory=memory, read_only=True) as database,
     ):
         new = folder / location.database.name
-        database.execute(f"ATTACH {literal(str(new))} AS {_COPY}")
+        database.execute(f"ATTACH {literal(str(new))} AS {_COPY} ({ROW_GROUP})")
         # Of a row that was appended several times the last version counts (`analytics.sources`).
         database.execute("SET preserve_insertion_order = true")
         database.execute(f"COPY FROM DATABASE {CATALOG} TO {_COPY}")

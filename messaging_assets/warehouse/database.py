@@ -30,6 +30,10 @@ LONGEST_WAIT_SECONDS = 1.0
 LARGE = "1MB"
 # Whoever waits longer than this is told for whom.
 QUIET_SECONDS = 1.0
+# Rows that are compressed and read together, half as many as DuckDB takes by itself: it begins to write them
+# while rows are still coming, on each thread. 100,000 messages are written in 0.12 instead of 0.17 s, a
+# million in 0.75 instead of 0.87 s, into a file that is 1 to 3 % larger.
+ROW_GROUP = "ROW_GROUP_SIZE 61440"
 # The name of the file within a connection. By itself DuckDB takes the file's own name, and then refuses
 # `messaging.users` in messaging.duckdb as ambiguous. No connection's name begins with an underscore.
 CATALOG = "_warehouse"
@@ -178,9 +182,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _attached(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
-    mode = "READ_ONLY" if read_only else "READ_WRITE"
+    options = "READ_ONLY" if read_only else f"READ_WRITE, {ROW_GROUP}"
     try:
-        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} ({mode})")
+        connection.execute(f"ATTACH {literal(str(path))} AS {CATALOG} ({options})")
         connection.execute(f"USE {CATALOG}")
     except duckdb.Error as error:
         connection.close()

@@ -251,3 +251,36 @@ def test_the_file_and_its_log_are_the_owners_alone(file: Path, project: Project)
         database.execute("CREATE TABLE t AS SELECT 1")
         for path in (file, file.with_name(f"{file.name}.wal")):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def groups_of(database: duckdb.DuckDBPyConnection, table: str) -> list[int]:
+    """How many rows each row group of a table holds."""
+    return [
+        count
+        for (count,) in database.execute(
+            "SELECT sum(count) FROM pragma_storage_info(?) WHERE column_id = 0 AND segment_type = 'BIGINT' "
+            "GROUP BY row_group_id ORDER BY row_group_id",
+            [table],
+        ).fetchall()
+    ]
+
+
+def test_rows_are_written_in_smaller_groups_than_duckdb_s_own(file: Path) -> None:
+    with open_database(file) as database:
+        database.execute("CREATE TABLE numbers AS SELECT range FROM range(100_000)")
+        database.execute("CHECKPOINT")
+        assert groups_of(database, "numbers") == [61_440, 38_560]
+
+
+def test_a_table_in_larger_groups_is_added_to(file: Path) -> None:
+    with duckdb.connect(file) as database:
+        database.execute("CREATE TABLE numbers AS SELECT range FROM range(200_000)")
+    with open_database(file) as database:
+        database.execute("DELETE FROM numbers WHERE range % 2 = 1")
+        database.execute("INSERT INTO numbers SELECT range FROM range(200_000) WHERE range % 2 = 1")
+    with open_database(file, read_only=True) as database:
+        assert database.execute("SELECT count(*), sum(range) FROM numbers").fetchall() == [
+            (200_000, 199_999 * 100_000)
+        ]
+    with duckdb.connect(file, read_only=True) as database:
+        assert database.execute("SELECT count(DISTINCT range) FROM numbers").fetchall() == [(200_000,)]

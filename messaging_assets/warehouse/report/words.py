@@ -44,7 +44,7 @@ _WIDE = frozenset("MWmw@%—")
 
 
 def _width(text: str) -> int:
-    """How wide a text is, in letters: those of East Asia, most pictures and the widest of ours count twice."""
+    """How wide a text is, in letters: those of East Asia, most pictures and our widest count twice."""
     return sum(2 if letter in _WIDE or east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
