@@ -5,6 +5,8 @@ belongs to `spool`, converting values to `columns`.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messaging_assets.warehouse.columns import ColumnType, widened
+from messaging_assets.warehouse.errors import WarehouseUnusableError
 from messaging_assets.warehouse.location import readable_os_errors
 
 # The files live for minutes: to write them as they are takes a third of the time of the usual settings.
@@ -52,34 +55,38 @@ class Parts:
         self.parts = list(parts)
         self._folder = folder
         self._writer: pq.ParquetWriter | None = None
+        # Arrow writes without Python's lock: rows go to the disk while the next ones are typed.
+        self._thread = ThreadPoolExecutor(1, "messaging-spool")
+        self._writing: Future[None] | None = None
+        self._failure: WarehouseUnusableError | None = None
 
     def write(self, table: pa.Table, types: dict[str, ColumnType]) -> None:
-        """Adds rows.
+        """Adds rows, which are written while the caller goes on.
 
         Args:
             table: The rows.
             types: The types of their columns, but for those that every file ends with.
 
         Raises:
-            WarehouseUnusableError: They can't be written.
+            WarehouseUnusableError: They can't be written, or rows that were added before were not.
         """
+        self._wait()
         if self._writer is None or not self.parts[-1].agrees_with(types):
             self._begin(table.schema, types)
         assert self._writer is not None
-        part = self.parts[-1]
-        with readable_os_errors(part.path):
-            self._writer.write_table(table)
-        part.rows += table.num_rows
+        self._writing = self._thread.submit(self._writer.write_table, table)
+        self.parts[-1].rows += table.num_rows
 
     def close(self) -> None:
         """Ends the file under way, which can't be read before.
 
         Raises:
-            WarehouseUnusableError: It can't be written.
+            WarehouseUnusableError: It can't be written, or rows that were added were not.
         """
+        self._wait()
         writer, self._writer = self._writer, None
         if writer is not None:
-            with readable_os_errors(self.parts[-1].path):
+            with self._remembered(self.parts[-1].path):
                 writer.close()
 
     def of_types(self, types: dict[str, ColumnType]) -> Iterator[Part]:
@@ -91,10 +98,29 @@ class Parts:
         for part in list(self.parts):
             yield part if part.agrees_with(types) else self._converted(part, types)
 
+    def _wait(self) -> None:
+        """Waits for the rows under way."""
+        if self._failure is not None:
+            raise self._failure
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with self._remembered(self.parts[-1].path):
+                writing.result()
+
+    @contextmanager
+    def _remembered(self, path: Path) -> Iterator[None]:
+        """Remembers a failure: what lacks rows must not pass for whole when it is asked for later."""
+        try:
+            with readable_os_errors(path):
+                yield
+        except WarehouseUnusableError as failure:
+            self._failure = failure
+            raise
+
     def _begin(self, schema: pa.Schema, types: dict[str, ColumnType]) -> None:
         self.close()
         path = self._folder / f"{len(self.parts):06}.parquet"
-        with readable_os_errors(path):
+        with self._remembered(path):
             self._writer = pq.ParquetWriter(path, schema, **_AS_THEY_ARE)
         self.parts.append(Part(path, types))
 

@@ -1,5 +1,8 @@
 """Rows on their way to staging: in bounded memory, and without those that can't be stored."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -114,3 +117,31 @@ def test_ids_as_texts() -> None:
     assert id_text(["a"]) == "a"
     assert id_text(["a", 1]) == id_text(["a", "1"]) == '["a", "1"]'
     assert id_text(["\ud800"]) == "\\ud800"
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_a_spool_that_lacks_rows_is_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """The file can't be begun, or rows can't be written while the next ones are taken."""
+    monkeypatch.setattr(spool_module, "CHUNK_ROWS", 1)
+    spool = Spool(tmp_path, ("id",), {}, ColumnNames())
+    with largest_file(size), pytest.raises(WarehouseUnusableError, match="File too large"):
+        for i in range(3):
+            spool.add(delivery({"id": i, "text": "x" * 15_000}))
+    for _ in range(2):
+        with pytest.raises(WarehouseUnusableError, match="File too large"):
+            spool.save()
+        with pytest.raises(WarehouseUnusableError, match="File too large"):
+            spool.add(delivery({"id": 4, "text": "x"}))
