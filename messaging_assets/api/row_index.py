@@ -8,7 +8,7 @@ warehouse.
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,21 @@ class _Run:
         self.contents = _interleaved(ours, self.contents, other.contents)
         self.passes = _interleaved(ours, self.passes, other.passes)
         self._places = _Places(self.keys)
+
+
+class _LookUp(NamedTuple):
+    """What is known of the keys of a page.
+
+    Attributes:
+        keys: The keys.
+        recent: Those among the recent rows.
+        in_runs: Each run with the position of each key in it, -1 where it is not there; none where all of the
+            rows are recent.
+    """
+
+    keys: list[int]
+    recent: set[int]
+    in_runs: list[tuple[_Run, NDArray[np.intp]]]
 
 
 class _Places:
@@ -133,7 +148,7 @@ class RowIndex:
         # The content of rows that the pass under way found new.
         self._recent: dict[int, int] = {}
         # Whoever records a page has asked before what is known of it.
-        self._looked_up: tuple[list[int], list[tuple[_Run, NDArray[np.intp]]]] = ([], [])
+        self._looked_up = _LookUp([], set(), [])
         self._pass = 0
         self.seen = 0
         self.seen_again = 0
@@ -148,12 +163,12 @@ class RowIndex:
 
     def seen_among(self, keys: Sequence[int]) -> set[int]:
         """Those of the keys whose rows this pass has already delivered."""
-        found = self._recent.keys() & set(keys)
-        if len(found) == len(keys):
-            return found
-        for run, positions in self._in_runs(keys):
-            held = positions[positions >= 0]
-            found.update(run.keys[held[run.passes[held] == self._pass]].tolist())
+        known = self._look_up(keys)
+        found = set(known.recent)
+        for run, positions in known.in_runs:
+            if positions.max() >= 0:
+                held = positions[positions >= 0]
+                found.update(run.keys[held[run.passes[held] == self._pass]].tolist())
         return found
 
     def record(self, keys: Sequence[int], contents: Sequence[int] | Digests) -> NDArray[np.uint8]:
@@ -244,30 +259,35 @@ class RowIndex:
         _sort_by_first(self._keys, self._contents, self._living)
         return _Run(self._keys, self._contents, np.zeros(len(self._keys), dtype=np.uint8))
 
-    def _in_runs(self, keys: Sequence[int]) -> list[tuple[_Run, NDArray[np.intp]]]:
-        """Each run with the position of each key in it, -1 where it is not there."""
-        if self._looked_up[0] != keys:
-            wanted = np.array(keys, dtype=np.int64)
+    def _look_up(self, keys: Sequence[int]) -> "_LookUp":
+        if self._looked_up.keys != keys:
+            recent = set(filter(self._recent.__contains__, keys))
+            in_runs: list[tuple[_Run, NDArray[np.intp]]] = []
             runs = [self._stored, *self._runs] if len(self._keys) else self._runs
-            self._looked_up = list(keys), [(run, run.find(wanted)) for run in runs]
-        return self._looked_up[1]
+            if runs and len(recent) < len(keys):
+                wanted = np.array(keys, dtype=np.int64)
+                in_runs = [(run, run.find(wanted)) for run in runs]
+            self._looked_up = _LookUp(list(keys), recent, in_runs)
+        return self._looked_up
 
     def _record_page(self, keys: Sequence[int], contents: Digests) -> NDArray[np.uint8]:
         """Records rows of different keys."""
+        known = self._look_up(keys)
+        # What is recorded now is not as it was looked up.
+        self._looked_up = _LookUp([], set(), [])
         changes = np.full(len(keys), Change.NEW, dtype=np.uint8)
-        elsewhere = np.ones(len(keys), dtype=np.bool_)
-        for run, positions in self._in_runs(keys):
+        held = np.zeros(len(keys), dtype=np.bool_)
+        for run, positions in known.in_runs:
             found = np.flatnonzero(positions >= 0)
             if len(found) == len(keys):
                 return self._record_held(run, positions, contents).astype(np.uint8)
             if len(found):
-                elsewhere[found] = False
+                held[found] = True
                 changes[found] = self._record_held(run, positions[found], contents[found])
-        left = np.flatnonzero(elsewhere)
-        if len(left):
-            recent = keys if len(left) == len(keys) else [keys[i] for i in left.tolist()]
-            for place, change in self._record_recent(recent, contents[left].tolist()):
-                changes[left[place]] = change
+        left = np.flatnonzero(~held)
+        recent = keys if len(left) == len(keys) else [keys[i] for i in left.tolist()]
+        for place, change in self._record_recent(recent, contents[left].tolist(), known.recent):
+            changes[left[place]] = change
         return changes
 
     def _record_held(self, run: _Run, positions: NDArray[np.intp], contents: Digests) -> NDArray[np.intp]:
@@ -281,17 +301,17 @@ class RowIndex:
             return np.full(len(positions), Change.UNCHANGED)
         return np.where(differs, Change.CHANGED, np.where(again, Change.REPEATED, Change.UNCHANGED))
 
-    def _record_recent(self, keys: Sequence[int], contents: list[int]) -> list[tuple[int, Change]]:
+    def _record_recent(
+        self, keys: Sequence[int], contents: list[int], repeated: set[int]
+    ) -> list[tuple[int, Change]]:
         """Records rows that no run holds; gives the places of those that are not new, and what they are."""
-        fresh = dict(zip(keys, contents, strict=True))
-        repeated = self._recent.keys() & fresh.keys()
         known = [
-            (place, Change.REPEATED if self._recent[key] == content else Change.CHANGED)
-            for place, (key, content) in enumerate(fresh.items() if repeated else ())
+            (place, Change.REPEATED if self._recent[key] == contents[place] else Change.CHANGED)
+            for place, key in enumerate(keys if repeated else ())
             if key in repeated
         ]
-        self._recent.update(fresh)
-        self.seen += len(fresh) - len(repeated)
+        self._recent.update(zip(keys, contents, strict=True))
+        self.seen += len(keys) - len(repeated)
         return known
 
     def _compact(self) -> None:
@@ -302,7 +322,7 @@ class RowIndex:
         _sort_by_first(keys, contents)
         run = _Run(keys, contents, np.full(count, self._pass, dtype=np.uint8))
         self._recent = {}
-        self._looked_up = ([], [])
+        self._looked_up = _LookUp([], set(), [])
         while self._runs and len(self._runs[-1].keys) <= LARGER_RUN * len(run.keys):
             larger = self._runs.pop()
             larger.take_in(run)
