@@ -87,7 +87,6 @@ UNREACHABLE_SECONDS = 60.0
 # Shorter than the five seconds after which uvicorn and Node close an idle connection: a connection that
 # the server is about to close costs a failed request.
 KEEP_ALIVE_SECONDS = 4.0
-READ_BYTES = 64 * 1024
 # A wait up to this long is told to nobody, and a line about waiting stands for as long a time as it names,
 # for a minute at least.
 QUIET_SECONDS = 5.0
@@ -454,7 +453,8 @@ class Transport(AbstractContextManager["Transport"]):
         """Read a body, bounded while it is read: a small one may decompress into a huge one."""
         chunks = []
         size = 0
-        async for chunk in response.content.iter_chunked(READ_BYTES):
+        # What has arrived; of a body that decompresses into much aiohttp makes no more than 256 KB at once.
+        while chunk := await response.content.readany():
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise ApiError(

@@ -215,7 +215,7 @@ def _exact(values: Sequence[Any]) -> bool:
 
 def _converted(values: Sequence[Any], column_type: ColumnType) -> pa.Array:
     if column_type is ColumnType.JSON:
-        return pa.array([None if v is None else json_text(v) for v in values], pa.string())
+        return _as_json(values)
     if column_type is ColumnType.TEXT:
         return _as_text(values)
     if column_type is ColumnType.TIMESTAMP:
@@ -233,6 +233,15 @@ def _as_text(values: Sequence[Any]) -> pa.Array:
     if texts is not None:
         return texts
     return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values], pa.string())
+
+
+def _as_json(values: Sequence[Any]) -> pa.Array:
+    """Values as JSON text; most columns hold nothing that is not orjson's."""
+    try:
+        texts = [None if value is None else orjson.dumps(value).decode() for value in values]
+    except TypeError:
+        texts = [None if value is None else json_text(value) for value in values]
+    return pa.array(texts, pa.string())
 
 
 def json_text(value: Any) -> str:
@@ -305,9 +314,7 @@ def widened(column: pa.Array | pa.ChunkedArray, to: ColumnType, before: ColumnTy
     if to is ColumnType.NUMBER:
         return column.cast(pa.float64())
     plain = _plain_values(column, before)
-    if to is ColumnType.JSON:
-        return pa.array([None if v is None else json_text(v) for v in plain], pa.string())
-    return _as_text(plain)
+    return _as_json(plain) if to is ColumnType.JSON else _as_text(plain)
 
 
 def _plain_values(column: Any, before: ColumnType) -> list[Any]:
