@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -59,6 +59,13 @@ def key_digests(records: Sequence[Any], primary_key: Sequence[str]) -> list[int 
     if len(primary_key) == 1 and set(map(type, records)) == {dict}:
         return value_digests(field_values(records, primary_key[0]))
     return [key_digest(record, primary_key) for record in records]
+
+
+def keys_there(keys: Sequence[int | None]) -> list[int]:
+    """The digests of the keys of those records that have one."""
+    if None not in keys:
+        return cast("list[int]", list(keys))
+    return [key for key in keys if key is not None]
 
 
 def value_digests(values: Sequence[Any]) -> list[int | None]:

@@ -15,7 +15,7 @@ from math import log2
 import numpy as np
 
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import Digests, key_digests
+from messaging_assets.api.digests import Digests, key_digests, keys_there
 from messaging_assets.api.errors import ApiError
 from messaging_assets.api.page import Page
 from messaging_assets.api.paging import AnchoredPaging
@@ -395,7 +395,7 @@ class Increment:
 
     def _deliver(self, page: Page, keys: list[int | None]) -> Delivery:
         delivery = compare(self.index, page.records, keys)
-        keyed = [key for key in keys if key is not None]
+        keyed = keys_there(keys)
         self._seen.append((keyed, delivery.seen_contents))
         places = self._places.of(keyed)
         self._new.update(key for key, place in zip(keyed, places, strict=True) if place is None)

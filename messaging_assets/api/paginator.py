@@ -12,7 +12,7 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
 from messaging_assets.api.delivery import compare
-from messaging_assets.api.digests import key_digests
+from messaging_assets.api.digests import key_digests, keys_there
 from messaging_assets.api.page import PageDecoder
 from messaging_assets.api.paging import AnchoredPaging
 from messaging_assets.api.row_index import RowIndex
@@ -137,7 +137,7 @@ class AnchoredOffsetPaginator(BasePaginator):
         """
         records = data if data is not None else []
         keys = key_digests(records, self._primary_key)
-        self._known = self._index.seen_among([key for key in keys if key is not None])
+        self._known = self._index.seen_among(keys_there(keys))
         offset = self._paging.next_offset
         assert offset is not None
         page = self._decoder(response.content)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from messaging_assets.api.delivery import Delivery, compare
-from messaging_assets.api.digests import key_digests
+from messaging_assets.api.digests import key_digests, keys_there
 from messaging_assets.api.page import Page
 from messaging_assets.api.page_memory import PageMemory, PageNote, PageRecogniser
 from messaging_assets.api.paging import AnchoredPaging, Step
@@ -259,8 +259,9 @@ class Sweep:
         paging, offset = self._pass.paging, taken.offset
         page = taken.page()
         keys = key_digests(page.records, self._primary_key)
-        self._known = self.index.seen_among([key for key in keys if key is not None])
-        if self._is_next(keys) and offset != self._fetcher.start:
+        self._known = self.index.seen_among(keys_there(keys))
+        is_next = self._is_next(keys)
+        if is_next and offset != self._fetcher.start:
             first_unread: int | None = 1
             step = paging.receive_next(offset, len(keys), total=page.total, has_more=page.has_more)
         else:
@@ -272,7 +273,7 @@ class Sweep:
         self._read_order()
         values = order_values(page.records, keys, self._primary_key[0])
         self._pass.order.add_page(*values, first_unread=first_unread, is_last=step.finished)
-        note = self._note(taken, page, keys)
+        note = self._note(taken, page, keys, is_next=is_next)
         self._go_on_from(note)
         delivery = self._deliver(page.records, keys, note)
         if offset == self._fetcher.start:
@@ -316,13 +317,15 @@ class Sweep:
         values = order_values(records, keys, self._primary_key[0])
         self._pass.order.add_page(*values, first_unread=1, is_last=False)
 
-    def _note(self, taken: TakenPage, page: Page, keys: list[int | None]) -> PageNote | None:
+    def _note(
+        self, taken: TakenPage, page: Page, keys: list[int | None], *, is_next: bool
+    ) -> PageNote | None:
         """What to remember of a page that was parsed, if it is one that can be recognised."""
         is_plain = len(keys) > 1 and None not in keys and len(set(keys)) == len(keys)
         if not self._remembers or not is_plain:
             return None
         digest = taken.digest()
-        follows = self._pass.is_noted and self._is_next(keys)
+        follows = self._pass.is_noted and is_next
         entry = None if self._recogniser is None else self._recogniser.entry_of(digest)
         return PageNote(digest, page.total, page.has_more, follows, entry)
 
@@ -402,7 +405,7 @@ class Sweep:
 
     def _first_unread(self, keys: list[int | None]) -> int | None:
         """The place, among the rows with a key, of the first one behind the last known one."""
-        keyed = [key for key in keys if key is not None]
+        keyed = keys_there(keys)
         known = [i for i, key in enumerate(keyed) if key in self._known]
         first = known[-1] + 1 if known else 0
         return first if first < len(keyed) else None
