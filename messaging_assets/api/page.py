@@ -16,10 +16,12 @@ from dlt.sources.helpers.rest_client.detector import find_response_page_data
 
 from messaging_assets.api.errors import MalformedPageError
 
-# orjson turns integers of 2^64 and more into floats, without a word. A run of nineteen digits is looked for
-# first, which costs a hundredth of parsing; only then the text is searched for one outside of quotes.
+# orjson turns integers from 2^64 on, and below -2^63, into floats, without a word. Of a run of nineteen
+# digits every fourth byte is one, four times in a row: that is looked for first, in a tenth of the time of
+# parsing, then the run itself, and only then an integer outside of quotes.
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _NINETEEN_DIGITS = b"0" * 19
+_FOURTH, _FOUR_DIGITS = 4, b"0" * 4
 _LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{19,}")
 
 
@@ -111,12 +113,16 @@ def parse_json(body: bytes) -> Any:
         MalformedPageError: The body is not JSON.
     """
     try:
-        if _NINETEEN_DIGITS in body.translate(_DIGITS) and _LONG_INTEGER.search(body):
+        if _FOUR_DIGITS in body[::_FOURTH].translate(_DIGITS) and _holds_long_integer(body):
             return _parse_tolerantly(body)
         return orjson.loads(body)
     except ValueError:
         # orjson refuses lone surrogates, which the standard library reads.
         return _parse_tolerantly(body)
+
+
+def _holds_long_integer(body: bytes) -> bool:
+    return _NINETEEN_DIGITS in body.translate(_DIGITS) and _LONG_INTEGER.search(body) is not None
 
 
 def _parse_tolerantly(body: bytes) -> Any:

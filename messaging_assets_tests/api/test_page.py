@@ -34,6 +34,13 @@ def test_integers_of_any_size_stay_integers(number: int) -> None:
     }
 
 
+@pytest.mark.parametrize("before", range(8))
+@pytest.mark.parametrize("number", [2**64, 2**64 + 1, 10**30, -(2**63) - 1])
+def test_integers_of_any_size_are_found_wherever_they_stand(number: int, before: int) -> None:
+    (parsed,) = parse_json(b" " * before + f"[{number}]".encode())
+    assert (parsed, type(parsed)) == (number, int)
+
+
 def test_lone_surrogates_are_read() -> None:
     assert parse_json(b'["\\ud800", "ok"]') == ["\ud800", "ok"]
 
