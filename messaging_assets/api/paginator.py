@@ -13,8 +13,10 @@ from requests import Request, Response
 
 from messaging_assets.api.delivery import compare
 from messaging_assets.api.digests import key_digests, keys_there
+from messaging_assets.api.errors import PagingError
 from messaging_assets.api.page import PageDecoder
 from messaging_assets.api.paging import AnchoredPaging
+from messaging_assets.api.request import shown
 from messaging_assets.api.row_index import RowIndex
 
 
@@ -141,7 +143,11 @@ class AnchoredOffsetPaginator(BasePaginator):
         offset = self._paging.next_offset
         assert offset is not None
         page = self._decoder(response.content)
-        step = self._paging.receive(offset, keys, total=page.total, has_more=page.has_more)
+        try:
+            step = self._paging.receive(offset, keys, total=page.total, has_more=page.has_more)
+        except PagingError as error:
+            error.add_place(shown(response.url))
+            raise
         fresh = compare(self._index, records, keys) if step.accepted else None
         records[:] = [*fresh.records, *fresh.keyless] if fresh else []
         self._has_next_page = not step.finished

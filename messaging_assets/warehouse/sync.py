@@ -24,6 +24,7 @@ from messaging_assets.api.increment import HeldRows, Increment, NotInOrderError
 from messaging_assets.api.page_memory import PageMemory
 from messaging_assets.api.proof import Verified
 from messaging_assets.api.reading import Reading, is_swept, open_filtered, open_reading, remembers_pages
+from messaging_assets.api.request import shown
 from messaging_assets.api.row_index import UnseenKeys
 from messaging_assets.api.settings import checkpoint_seconds, lock_timeout
 from messaging_assets.api.source import Api
@@ -408,13 +409,18 @@ class _Sync:
 
     @contextlib.contextmanager
     def failures_in_the_ledger(self) -> Iterator[None]:
-        """Notes a failure in the ledger, if the file can be opened at all, and lets it pass."""
+        """Notes a failure in the ledger, if the file can be opened at all, and lets it pass.
+
+        One that does not say where it happened, such as that pages contradict each other, is about the list.
+        """
         try:
             yield
         except WarehouseDamagedError:
             # Left as it is, so that all that can be read in it stays.
             raise
         except MessagingError as error:
+            if not error.where:
+                error.add_place(shown(self._address) or f"{self.connection.name}.{self.resource.name}")
             with (
                 contextlib.suppress(MessagingError),
                 typed_failures(self.location.database),

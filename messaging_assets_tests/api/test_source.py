@@ -20,6 +20,7 @@ from messaging_assets.api.errors import (
     ForbiddenError,
     MalformedPageError,
     MessagingError,
+    PagingError,
     ResponseStatusError,
     UnreachableError,
 )
@@ -297,6 +298,13 @@ def test_an_answer_that_is_no_page_is_tried_again_and_never_an_empty_page(
     assert ids(rows(guide(sandbox), "messages")) == sandbox.ids("messages")
     sandbox.order(Faults(broken=[Broken(kind)]))
     assert isinstance(failure(guide(sandbox), "messages"), MalformedPageError | UnreachableError)
+
+
+def test_pages_that_contradict_each_other_are_told_with_the_address_of_the_list(sandbox: Sandbox) -> None:
+    sandbox.order(Faults(ignore_offset=True))
+    found = failure(guide(sandbox), "messages")
+    assert isinstance(found, PagingError)
+    assert found.where == f"{sandbox.base_url}/v1/messages"
 
 
 # --- authorisation

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from messaging_assets.api.errors import MessagingError
+from messaging_assets.api.errors import MessagingError, PagingError
 from messaging_assets.sandbox import At, Faults, Insert
 from messaging_assets.sandbox.faults import Broken
 from messaging_assets.warehouse.database import open_database
@@ -389,6 +389,14 @@ class TestLedger:
         with pytest.raises(MessagingError):
             platform.sync("users")
         assert [entry.resource for entry in ledger(platform)] == ["users"]
+
+    def test_pages_that_contradict_each_other_are_told_with_the_address_of_the_list(
+        self, platform: Platform
+    ) -> None:
+        platform.sandbox.order(Faults(ignore_offset=True))
+        with pytest.raises(PagingError) as failed:
+            platform.sync("messages")
+        assert failed.value.where == f"{platform.sandbox.base_url}/v1/messages"
 
     def test_a_failure_between_does_not_change_the_version_of_the_content(self, platform: Platform) -> None:
         first = platform.sync("users")
