@@ -13,6 +13,9 @@ from messaging_assets.api.digests import Digests, contents_of, keys_there
 from messaging_assets.api.page_memory import PageNote
 from messaging_assets.api.row_index import Change, RowIndex
 
+# A plain number, with which numpy compares in a quarter of the time.
+_DIFFERING = int(Change.CHANGED)
+
 
 # Not frozen, which makes it cost twice as much: there is one for each page.
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ def compare(
         seen = [record for record, key in zip(records, keys, strict=True) if key is not None]
         keyless = [record for record, key in zip(records, keys, strict=True) if key is None]
     contents = contents_of(seen)
-    fresh = np.flatnonzero(index.record(keyed, contents.digests) <= Change.CHANGED)
+    fresh = np.flatnonzero(index.record(keyed, contents.digests) <= _DIFFERING)
     differing, differing_contents = seen, contents.digests
     if len(fresh) == len(seen) - 1 and fresh[:1].all():
         # Of most pages of a first sync the first row alone was delivered before: a slice is a copy in one go.

@@ -18,8 +18,6 @@ from messaging_assets.api.digests import Digests
 # Rows that a pass finds new are held in a dictionary, at about 150 bytes each, until there are this many;
 # then they move into sorted arrays at 17 bytes each.
 RECENT_ROWS = 50_000
-# The most bits of a key that lead to its place; up to there a bucket holds some fifty keys.
-MOST_BUCKET_BITS = 18
 # Keys that are looked for at once where there are very many.
 KEYS_AT_ONCE = 100_000
 # A sorted run takes in others until it has so many times their rows: each page is looked up in every run.
@@ -42,23 +40,19 @@ class _Run:
         self.keys = keys
         self.contents = contents
         self.passes = passes
-        self._places = _Places(keys)
 
     def find(self, keys: Digests) -> NDArray[np.intp]:
         """The position of each key, -1 where it is not held."""
-        return self._places.find(keys)
+        return _find(self.keys, keys)
 
     def take_in(self, other: "_Run") -> None:
         """Merges another run into this one, column by column, so that one column at a time is there twice."""
         places = np.searchsorted(self.keys, other.keys) + np.arange(len(other.keys))
         ours = np.ones(len(self.keys) + len(other.keys), dtype=np.bool_)
         ours[places] = False
-        # It holds on to the keys as they were.
-        del self._places
         self.keys = _interleaved(ours, self.keys, other.keys)
         self.contents = _interleaved(ours, self.contents, other.contents)
         self.passes = _interleaved(ours, self.passes, other.passes)
-        self._places = _Places(self.keys)
 
 
 class _LookUp(NamedTuple):
@@ -76,33 +70,19 @@ class _LookUp(NamedTuple):
     in_runs: list[tuple[_Run, NDArray[np.intp]]]
 
 
-class _Places:
-    """Finds keys among sorted ones: the first bits of a key say where to begin.
+def _find(held: Digests, keys: Digests) -> NDArray[np.intp]:
+    """The position of each key among sorted ones, -1 where it is not held.
 
-    Of a million keys a plain binary search reads ten places that are in no cache, one after the other, for
-    each key; from where the bits lead it is one or two, for all keys at once.
+    The keys are looked for in their order: then each search begins where the one before has ended, in what
+    is in the processor's caches already.
     """
-
-    def __init__(self, keys: Digests) -> None:
-        self._keys = keys
-        bits = min(MOST_BUCKET_BITS, max(1, len(keys).bit_length() - 6))
-        self._shift = 64 - bits
-        self._half = 1 << (bits - 1)
-        firsts = np.arange(-self._half, self._half, dtype=np.int64) << self._shift
-        self._starts = np.append(np.searchsorted(keys, firsts), len(keys)).astype(np.int32)
-        # Digests spread evenly. Keys that are numbers don't: then a bucket holds them all.
-        largest = int(np.diff(self._starts).max())
-        self._steps = [1 << bit for bit in reversed(range(largest.bit_length()))]
-
-    def find(self, keys: Digests) -> NDArray[np.intp]:
-        """The position of each key, -1 where it is not held."""
-        if not len(self._keys):
-            return np.full(len(keys), -1, dtype=np.intp)
-        at = self._starts.take((keys >> self._shift) + self._half).astype(np.intp)
-        for step in self._steps:
-            is_less = self._keys.take(at + (step - 1), mode="clip") < keys
-            np.add(at, step, out=at, where=is_less)
-        return np.where(self._keys.take(at, mode="clip") == keys, at, -1)
+    order = keys.argsort()
+    in_order = keys[order]
+    at = held.searchsorted(in_order)
+    found = np.full(len(keys), -1, dtype=np.intp)
+    if len(held):
+        found[order] = np.where(held.take(at, mode="clip") == in_order, at, -1)
+    return found
 
 
 def _interleaved(ours: NDArray[np.bool_], own: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
@@ -200,10 +180,10 @@ class RowIndex:
         """
         stored = self._stored.contents
         order = np.argsort(stored).astype(np.int32)
-        in_order = _Places(stored[order])
+        in_order = stored[order]
         places = np.full(len(contents), -1, dtype=np.int32)
         for first in range(0, len(contents), KEYS_AT_ONCE):
-            found = in_order.find(contents[first : first + KEYS_AT_ONCE])
+            found = _find(in_order, contents[first : first + KEYS_AT_ONCE])
             held = np.flatnonzero(found >= 0)
             at = order[found[held]]
             places[first + held] = np.where(self._living[at], at, -1)
@@ -246,7 +226,7 @@ class RowIndex:
             return UnseenKeys()
         keys = np.unique(keys)
         # A table that was appended to holds keys more than once; one row of a key stands for all of them.
-        return UnseenKeys(keys[_Places(stored.keys[~missed]).find(keys) < 0])
+        return UnseenKeys(keys[_find(stored.keys[~missed], keys) < 0])
 
     @property
     def held_before(self) -> int:
@@ -335,11 +315,10 @@ class UnseenKeys:
 
     def __init__(self, keys: Digests | None = None) -> None:
         self._keys = np.zeros(0, dtype=np.int64) if keys is None else keys
-        self._places = _Places(self._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def mask(self, keys: Digests) -> NDArray[np.bool_]:
         """Which of the keys are in the set."""
-        return self._places.find(keys) >= 0
+        return _find(self._keys, keys) >= 0
