@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messaging_assets.warehouse.columns import ColumnType, widened
-from messaging_assets.warehouse.errors import WarehouseUnusableError
 from messaging_assets.warehouse.location import readable_os_errors
 
 # The files live for minutes: to write them as they are takes a third of the time of the usual settings.
@@ -58,7 +57,7 @@ class Parts:
         # Arrow writes without Python's lock: rows go to the disk while the next ones are typed.
         self._thread = ThreadPoolExecutor(1, "messaging-spool")
         self._writing: Future[None] | None = None
-        self._failure: WarehouseUnusableError | None = None
+        self._failure: Exception | None = None
 
     def write(self, table: pa.Table, types: dict[str, ColumnType]) -> None:
         """Adds rows, which are written while the caller goes on.
@@ -113,7 +112,7 @@ class Parts:
         try:
             with readable_os_errors(path):
                 yield
-        except WarehouseUnusableError as failure:
+        except Exception as failure:
             self._failure = failure
             raise
 
