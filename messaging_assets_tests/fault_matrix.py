@@ -322,7 +322,7 @@ PAGING = [
     ),
     Fault(
         "ignores offset: the first page for ever",
-        "the sync fails: the API returns its first page whatever the offset (asked for 304)",
+        "the sync fails: the API returns its first page whatever the offset (asked for 304) (/v1/messages)",
         "kept as before",
         faults=Faults(ignore_offset=True),
         spares_others=False,
