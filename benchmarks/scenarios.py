@@ -204,13 +204,16 @@ def analytics(bench: Bench) -> None:
     held = bench.held
     command = contenders.analytics(held.server.base_url, held.place)
     bench.run("analytics, built", command, held.place)
-    held.server.append(held.messages // 100)
-    held.sync("sync, 1 % new")
-    done = bench.run("analytics, 1 % new", command, held.place)
-    _keep_held(bench, "analytics, 1 % new", held, [done], {})
+    runs = []
+    for _ in range(bench.runs):
+        held.server.append(held.messages // 100)
+        held.sync("sync, 1 % new")
+        runs.append(bench.run("analytics, 1 % new", command, held.place))
+    _keep_held(bench, "analytics, 1 % new", held, runs, {})
     where = f"refresh of the analytics at {held.messages:,} held, 1 % new"
-    bench.reach(f"{where}, beyond process start", _beyond_start([done]), 2.0, unit="s")
-    bench.reach(f"{where}, rows written", sum(done.report["written"].values()), 1, at_least=True, unit="rows")
+    least = min(sum(done.report["written"].values()) for done in runs)
+    bench.reach(f"{where}, beyond process start", _beyond_start(runs), 2.0, unit="s")
+    bench.reach(f"{where}, rows written", least, 1, at_least=True, unit="rows")
 
 
 def _keep_held(
