@@ -5,10 +5,10 @@ dlt's RESTClient (through `session.py`) and the token endpoint (through `auth.py
 here: what an answer means (`page.py`), which request comes next (`paging.py`), what is tried again
 (`error_handler.py`), how fast a host may be asked (`rate.py`), and how credentials are obtained (`auth.py`).
 
-The client is aiohttp. Of the clients that are installed anyway it is one of the two cheapest (`make benchmark
-ARGS=clients`): 1,000 pages of 32 KB, 8 in flight, parsed by orjson, take 0.32 s, against 0.28 s with urllib3
-in threads, 0.56 s with requests and 0.59 s with dlt's session. With 20 ms of latency all of them take 2.8 to
-2.9 s, of processor time aiohttp 0.3, urllib3 0.4 and the others 0.7. One event loop makes a rate budget, a
+The client is aiohttp. Of the clients that are installed anyway it is the cheapest (`make benchmark
+ARGS=clients`): 1,000 pages of 32 KB, 8 in flight, parsed by orjson, take 0.2 s, against 0.3 s with urllib3 in
+threads and 0.7 s with requests and with dlt's session. With 20 ms of latency all of them take 2.8 to 2.9 s,
+of processor time aiohttp 0.3, urllib3 0.5 and the others 0.6 to 0.8. One event loop makes a rate budget, a
 line and a cancellation for all requests simple, which threads do not.
 """
 
