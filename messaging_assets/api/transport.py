@@ -453,7 +453,7 @@ class Transport(AbstractContextManager["Transport"]):
         """Read a body, bounded while it is read: a small one may decompress into a huge one."""
         chunks = []
         size = 0
-        # What has arrived; of a body that decompresses into much aiohttp makes no more than 256 KB at once.
+        # What has arrived: of a body that decompresses into much, less than 1 MB at once (measured).
         while chunk := await response.content.readany():
             size += len(chunk)
             if size > self._max_body_bytes:
