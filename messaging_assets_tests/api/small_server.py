@@ -17,6 +17,8 @@ class Received:
     target: str
     headers: dict[str, str]
     body: bytes
+    # The client's port, which tells connections apart.
+    connection: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class SmallServer(AbstractContextManager["SmallServer"]):
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 headers = {name.title(): value for name, value in self.headers.items()}
-                asked = Received(self.command, self.path, headers, self.rfile.read(length))
+                body = self.rfile.read(length)
+                asked = Received(self.command, self.path, headers, body, self.client_address[1])
                 received.append(asked)
                 reply = answer(asked)
                 self.send_response(reply.status)

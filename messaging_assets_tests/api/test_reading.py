@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from messaging_assets.api import page
 from messaging_assets.api.connection import connection_from_dict
 from messaging_assets.api.endpoint import EndpointPages
 from messaging_assets.api.errors import (
@@ -206,3 +207,17 @@ def test_first_records_take_one_request() -> None:
             (first,) = first_records(api, connection.resource("messages"), 1)
         assert first["id"] == sandbox.ids("messages")[0]
         assert sandbox.count("/v1/messages") == 1
+
+
+def test_each_answer_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    parse = page.parse_json
+
+    def noting(body: bytes) -> Any:
+        parsed.append(body)
+        return parse(body)
+
+    monkeypatch.setattr(page, "parse_json", noting)
+    with Sandbox(messages=950) as sandbox:
+        read(sandbox, listed("messages"))
+        assert len(parsed) == sandbox.count("/v1/messages") > 9

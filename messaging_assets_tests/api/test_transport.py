@@ -542,3 +542,11 @@ def test_an_unreachable_host_is_tried_again_after_a_while(sandbox: Sandbox) -> N
             transport.call(users(sandbox), records, Usage())
         clock.advance(61)
         assert transport.call(users(sandbox), records, Usage())
+
+
+def test_requests_one_after_the_other_share_a_connection() -> None:
+    with SmallServer(lambda _: Reply()) as server, Transport() as transport:
+        for _ in range(20):
+            transport.call(ApiRequest(server.url), lambda response: response.body, Usage())
+        assert len(server.received) == 20
+        assert len({received.connection for received in server.received}) == 1
